@@ -1,0 +1,20 @@
+"""`python -m sr_keras` lists the verbs."""
+
+VERBS = {
+    "train": "trains a network: [CONFIG.yaml] [--run DIR] [key=value ...]",
+    "evaluate": "PSNR and SSIM under a named protocol: MODEL DATA [--scale N] [--protocol NAME] [--json FILE]",
+    "upscale": "enlarges pictures: INPUT... --model MODEL [-o OUT]",
+    "export": "writes SavedModel, TFLite and ONNX, each verified: MODEL [RECIPE] [-o DIR]",
+}
+
+
+def main() -> None:
+    """Prints the verbs and how to get the help of each."""
+    print("sr_keras: image super-resolution, from pictures to a phone\n")
+    for verb, summary in VERBS.items():
+        print(f"  python -m sr_keras.{verb:9} {summary}")
+    print("\nEach answers --help. TensorBoard: tensorboard --logdir runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What every command line shares: silence at start-up, errors as one line, exit codes."""
+
+import contextlib
+import faulthandler
+import io
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from sr_keras.errors import InputError
+
+
+def run(verb: Callable[[], int | None]) -> int:
+    """Calls `verb` under `quiet` and returns its exit status: 2 and one line for an `InputError`, 130 for Ctrl-C.
+
+    Any other exception is a fault of ours: what the C++ libraries said is replayed and the traceback goes through.
+    """
+    try:
+        with quiet():
+            return verb() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what C++ code writes to descriptor 2 out of the terminal, while Python's `sys.stderr` still reaches it.
+
+    TensorFlow's oneDNN and CUDA lines come before any log level is read, so only the descriptor can be redirected.
+    If the block raises something else than an `InputError`, the hidden lines are printed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    try:
+        real = os.dup(2)
+    except OSError:  # started without a standard error: nothing to protect
+        yield
+        return
+    shown, python_stderr = io.open(real, "w", buffering=1, closefd=False), sys.stderr
+    with tempfile.TemporaryFile("w+b") as hidden:
+        if python_stderr is sys.__stderr__:
+            sys.stderr = shown
+        os.dup2(hidden.fileno(), 2)
+        faulthandler.enable(shown)
+        try:
+            yield
+        except (InputError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            hidden.seek(0)
+            os.write(real, hidden.read())
+            raise
+        finally:
+            faulthandler.disable()
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            sys.stderr = python_stderr
+            os.close(real)

@@ -1,0 +1,273 @@
+"""The one config of a training run: frozen, typed, YAML with `key=value` overrides; loading it takes no TensorFlow."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sr_keras import embedded
+from sr_keras.component import did_you_mean
+from sr_keras.errors import InputError
+
+PACKAGE = Path(__file__).parent
+
+
+class Section(BaseModel):
+    """Frozen, and no unknown key passes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Component(Section):
+    """A component of a family: its name and its own options, checked against `build`'s signature when it is built."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+
+class Loss(Component):
+    """A loss term; the terms are summed with their weights."""
+
+    weight: float = 1.0
+
+
+class Source(Section):
+    """Pictures to learn from: an HR folder, a pair of folders, or an embedded set (`photographs`, `mnist`)."""
+
+    hr: str
+    lr: str | None = None
+    weight: float = Field(1.0, gt=0, description="how often a patch comes from here, for each of its pixels")
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _source(value: Any) -> Any:
+    return {"hr": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+Named = Annotated[Component, BeforeValidator(_named)]
+Terms = Annotated[tuple[Annotated[Loss, BeforeValidator(_named)], ...], BeforeValidator(_listed), Field(min_length=1)]
+Sources = Annotated[tuple[Annotated[Source, BeforeValidator(_source)], ...], BeforeValidator(_listed)]
+
+
+class Data(Section):
+    """What is learnt from, and how patches are taken."""
+
+    root: str | None = Field(None, description="stands before relative paths; without it the variable SR_KERAS_DATA")
+    train: Sources = (Source(hr="photographs"),)
+    valid: Sources = (Source(hr="photographs"),)
+    patch: int = Field(96, gt=0, description="side of the HR patch in pixels, a multiple of the scale")
+    channels: Literal["rgb", "y"] = Field("rgb", description="y: the network works on luminance, chroma goes bicubic")
+    augment: bool = Field(True, description="8 flips and rotations")
+    shuffle_channels: bool = False
+    cache: str | None = Field(None, description="folder of decoded pictures; default ~/.cache/sr_keras")
+
+
+class Optimizer(Section):
+    """Adam or AdamW (Loshchilov and Hutter, 2019)."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-7, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+
+
+class Schedule(Section):
+    """The learning rate over the steps; `final` is the cosine's last value as a part of the first."""
+
+    name: Literal["constant", "cosine", "multi_step"] = "constant"
+    warmup: int = Field(0, ge=0, description="steps of linear growth from 0")
+    milestones: tuple[int, ...] = Field((), description="multi_step: steps at which the rate is multiplied by gamma")
+    gamma: float = Field(0.5, gt=0, lt=1)
+    final: float = Field(0.0, ge=0, le=1)
+
+
+class Train(Section):
+    """How long, how fast, and what is watched."""
+
+    batch: int = Field(16, gt=0)
+    epochs: int = Field(10, gt=0)
+    steps_per_epoch: int = Field(1000, gt=0, description="an epoch ends with a validation and a checkpoint")
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
+    optimizer: Annotated[Optimizer, BeforeValidator(_named)] = Optimizer()
+    ema: float | None = Field(0.999, gt=0, lt=1, description="momentum of the averaged weights; null: none")
+    clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
+    checkpoint_every: int | None = Field(None, gt=0, description="steps; default an epoch")
+    log_every: int = Field(100, gt=0, description="steps between two points in TensorBoard")
+    weight_histograms: bool = False
+    profile: bool = Field(False, description="profiles steps 10 to 20 for TensorBoard")
+
+
+class Config(Section):
+    """A training run. A section's presence decides what is done: `adversarial: null` is supervised training."""
+
+    scale: int = Field(2, ge=1, le=16)
+    seed: int = Field(0, ge=0, lt=2**31)
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    model: Named = Component(name="anchor")
+    degradation: Named = Component(name="bicubic")
+    losses: Terms = (Loss(name="l1"),)
+    start_from: str | None = Field(None, description="a run folder or .keras file whose layers are taken over")
+    adversarial: None = Field(None, description="reserved for adversarial training, which this version lacks")
+    data: Data = Data()
+    train: Train = Train()
+
+    @model_validator(mode="after")
+    def _patch_fits(self) -> "Config":
+        patch, scale = self.data.patch, self.scale
+        if patch % scale:
+            below = max(patch // scale, 1) * scale
+            raise ValueError(f"data.patch must be a multiple of the scale {scale}, got {patch}; try {below}")
+        return self
+
+
+def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Reads a YAML file or the recipe of that name (`None`: quickstart) and applies `key.sub=value` overrides.
+
+    Raises `InputError` with the place and a suggestion for a missing file, bad YAML, an unknown key, a wrong type.
+    """
+    path = find("configs", source or "quickstart")
+    content = _parsed(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise InputError(f"override '{override}': write key=value, such as train.batch=8.")
+        try:
+            _set(content, key.split("."), yaml.load(text, Loader=_Loader))
+        except yaml.YAMLError as error:
+            raise InputError(f"override '{override}': the value is not YAML ({_problem(error)}).") from error
+    return parse(content, where=str(path))
+
+
+def parse(content: Any, *, where: str) -> Config:
+    """Validates a mapping as a `Config`; `where` opens the error line."""
+    return validate(Config, content, where)
+
+
+def validate(kind: type[Any], content: Any, where: str) -> Any:
+    """Validates a mapping as the pydantic model `kind`; its first error becomes an `InputError` of one line."""
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: must be a mapping of keys to values, got {type(content).__name__}.")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_first_line(kind, error)}") from error
+
+
+def find(folder: str, name: str | Path) -> Path:
+    """Finds a YAML file by path, or by its bare name among those that the package carries in `configs` or `recipes`.
+
+    Raises `InputError` that lists the names there are.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = _shipped(folder)
+    if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem in shipped:
+        return shipped[path.stem]
+    kind = "config" if folder == "configs" else "recipe"
+    raise InputError(f"{name}: there is no such {kind} file or name{did_you_mean(path.stem, sorted(shipped))}.")
+
+
+def _shipped(folder: str) -> dict[str, Path]:
+    checkout = PACKAGE.parent / ("export/recipes" if folder == "recipes" else folder)
+    place = PACKAGE / folder if (PACKAGE / folder).is_dir() else checkout
+    return {path.stem: path for path in place.glob("*.yaml")}
+
+
+def dump(config: Config) -> str:
+    """Returns the whole config as YAML, defaults included, in the order of the fields."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Lists the dotted keys in which two configs differ, with both values."""
+    left, right = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    keys = [key for key in {**left, **right} if left.get(key) != right.get(key)]
+    return [f"{key} is {left.get(key)!r} there and {right.get(key)!r} here" for key in keys]
+
+
+def scalars(config: Config) -> dict[str, bool | int | float | str]:
+    """Returns the dotted keys with a plain value, as hyper-parameters for TensorBoard."""
+    return {k: v for k, v in _flat(config.model_dump(mode="json")).items() if isinstance(v, (bool, int, float, str))}
+
+
+def data_path(config: Config, path: str) -> Path:
+    """Puts the data root (`data.root`, else the variable SR_KERAS_DATA) before a relative path; embedded names pass."""
+    plain = Path(path).expanduser()
+    if path in embedded.NAMES:
+        return plain
+    root = config.data.root or os.environ.get("SR_KERAS_DATA")
+    return Path(root).expanduser() / plain if root and not plain.is_absolute() else plain
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-3 as a string; this loader reads it as the number that everyone means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as text ({error}).") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not YAML ({_problem(error)}).") from error
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path}: must hold keys and values, got {type(content).__name__}.")
+    return content or {}
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
+
+
+def _set(content: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Sets a dotted key; a short form on the way (`model: edsr`) becomes its long one."""
+    for key in keys[:-1]:
+        if not isinstance(content.get(key), dict):
+            content[key] = {"name": content[key]} if isinstance(content.get(key), str) else {}
+        content = content[key]
+    content[keys[-1]] = value
+
+
+def _first_line(kind: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{place}'{did_you_mean(str(first['loc'][-1]), _keys_at(kind, first['loc'][:-1]))}."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{message}." if not place else f"{place}: {message}, got {first['input']!r}."
+
+
+def _keys_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    for part in place:
+        if isinstance(part, int):
+            continue
+        kind = kind.model_fields[part].annotation
+        while not hasattr(kind, "model_fields"):
+            kind = next((a for a in getattr(kind, "__args__", ()) if a not in (type(None), ...)), Section)
+    return list(kind.model_fields)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, sub in value.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else key).items()}

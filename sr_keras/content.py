@@ -1,0 +1,69 @@
+"""Supervised training: a functional model compiled with a weighted sum of losses, each term in the logs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss `f(hr, sr) -> scalar`, its name in the logs and its weight in the sum."""
+
+    name: str
+    weight: float
+    function: LossFunction
+
+
+def compile_supervised(generator: keras.Model, terms: Sequence[Term], optimizer: keras.optimizers.Optimizer) -> None:
+    """Compiles `generator` for `fit` on `(lr, hr)` batches and builds the optimizer's variables.
+
+    The logs hold `loss`, `psnr` of the batch, and each term by name where there is more than one. XLA stays off: on a
+    CPU it is slower than oneDNN's convolutions.
+    """
+
+    def loss(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([term.weight * term.function(hr, sr) for term in terms])
+
+    metrics = [keras.metrics.MeanMetricWrapper(psnr, name="psnr")]
+    if len(terms) > 1:
+        metrics += [keras.metrics.MeanMetricWrapper(term.function, name=term.name) for term in terms]
+    generator.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False)
+    optimizer.build(generator.trainable_variables)
+
+
+def psnr(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
+    """Returns the PSNR in dB of each of `[B, H, W, C]` pictures in [0, 1], all channels and pixels: `[B]`."""
+    error = tf.reduce_mean(tf.square(hr - sr), axis=(1, 2, 3))
+    return -10.0 * tf.math.log(tf.maximum(error, 1e-10)) / tf.math.log(10.0)
+
+
+def take_weights(target: keras.Model, source: keras.Model) -> int:
+    """Copies weights in order from `source` to `target` as long as their shapes agree; returns how many variables.
+
+    A network of another scale has the same layers up to its last ones, so this takes all that can be shared.
+    """
+    taken = 0
+    for into, value in zip(target.weights, source.get_weights(), strict=False):
+        if tuple(into.shape) != value.shape:
+            break
+        into.assign(value)
+        taken += 1
+    return taken
+
+
+def averaged_weights(model: keras.Model) -> list:
+    """Returns the model's weights with the optimizer's moving averages in place of the trained ones, if it keeps any.
+
+    `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
+    """
+    trained = model.get_weights()
+    if not model.optimizer.use_ema or int(model.optimizer.iterations) == 0:
+        return trained
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    averaged = model.get_weights()
+    model.set_weights(trained)
+    return averaged

@@ -1,0 +1,1 @@
+"""How an LR picture is made from an HR one; one file is one degradation."""

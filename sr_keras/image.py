@@ -1,0 +1,143 @@
+"""Reads and writes picture files, and the conversions between pixels: uint8 and [0, 1], RGB and Y, crops."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from sr_keras.errors import InputError
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_CHECKED_BY_PILLOW = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+# ITU-R BT.601, studio range, for RGB in [0, 1]: the Y (16-235), Cb and Cr (16-240) of MATLAB's rgb2ycbcr.
+_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
+_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0]) / 255.0
+
+
+def read(path: Path | str) -> np.ndarray:
+    """Reads a picture as uint8 (or uint16 for 16-bit files) `[H, W, C]` in RGB order; C is 1 for grey, else 3.
+
+    The EXIF orientation is applied and an alpha channel dropped. Raises `InputError` for a file that is missing, is
+    no picture, or is truncated (OpenCV alone would return the part that it could decode).
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); check the path.") from error
+    if path.suffix.lower() in _CHECKED_BY_PILLOW:
+        _refuse_damaged(path)
+    pixels = _decode(data)
+    if pixels is None:
+        raise InputError(f"{path}: is not a picture that can be read; use PNG, JPEG, WebP, BMP or TIFF.")
+    return pixels
+
+
+def _decode(data: bytes) -> np.ndarray | None:
+    buffer = np.frombuffer(data, np.uint8)
+    if buffer.size == 0:
+        return None
+    try:
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    except cv2.error:
+        return None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        return None
+    return pixels[:, :, None] if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1])
+
+
+def _refuse_damaged(path: Path) -> None:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: is not a picture that can be read; use PNG, JPEG, WebP, BMP or TIFF.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({error}); copy it again from its source.") from error
+
+
+def write(path: Path | str, pixels: np.ndarray) -> None:
+    """Writes uint8 or uint16 `[H, W, 1 or 3]` RGB pixels in the format of the path's ending, beside and then renamed.
+
+    Raises `InputError` for an ending that no encoder knows or a place that can't be written.
+    """
+    path = Path(path)
+    ordered = pixels[:, :, ::-1] if pixels.shape[2] == 3 else pixels
+    try:
+        done, data = cv2.imencode(path.suffix, np.ascontiguousarray(ordered))
+    except cv2.error:
+        done, data = False, b""
+    if not done:
+        raise InputError(f"{path}: no encoder for '{path.suffix}'; use one of {' '.join(sorted(EXTENSIONS))}.")
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: can't be written ({error.strerror}).") from error
+
+
+def listing(folder: Path | str) -> list[Path]:
+    """Lists the picture files below a folder, sorted. Raises `InputError` if it is no folder or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; check the path (the data root is SR_KERAS_DATA or data.root).")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    if not files:
+        raise InputError(f"{folder}: holds no pictures; put PNG, JPEG, WebP, BMP or TIFF files there.")
+    return files
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+    """Maps uint8 or uint16 pixels to float32 in [0, 1]; float pixels pass."""
+    if np.issubdtype(pixels.dtype, np.floating):
+        return pixels.astype(np.float32, copy=False)
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Maps float pixels in [0, 1] to uint8, rounded half up and clipped; uint16 is brought to 8 bits; uint8 passes."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.floor(np.clip(to_float(pixels), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Repeats a grey `[H, W, 1]` picture to 3 channels where 3 are wanted, and takes the Y of RGB where 1 is."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, channels, axis=-1)
+    if channels != 1:
+        raise ValueError(f"channels must be 1 or 3 for a picture, got {channels}.")
+    return rgb_to_y(to_float(pixels))
+
+
+def rgb_to_y(rgb: np.ndarray) -> np.ndarray:
+    """Maps RGB `[..., 3]` in [0, 1] to Y `[..., 1]` in [16/255, 235/255] (BT.601, as MATLAB's rgb2ycbcr, unrounded)."""
+    return (rgb @ _YCBCR[0].astype(rgb.dtype) + rgb.dtype.type(_YCBCR_OFFSET[0]))[..., None]
+
+
+def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
+    """Maps RGB `[..., 3]` in [0, 1] to YCbCr in [0, 1] (BT.601, studio range)."""
+    return rgb @ _YCBCR.T.astype(rgb.dtype) + _YCBCR_OFFSET.astype(rgb.dtype)
+
+
+def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
+    """Inverts `rgb_to_ycbcr`; values may fall outside [0, 1]."""
+    return (ycbcr - _YCBCR_OFFSET.astype(ycbcr.dtype)) @ np.linalg.inv(_YCBCR).T.astype(ycbcr.dtype)
+
+
+def shave(pixels: np.ndarray, border: int) -> np.ndarray:
+    """Cuts `border` pixels off each side of `[H, W, C]`."""
+    height, width = pixels.shape[:2]
+    return pixels[border : height - border, border : width - border]
+
+
+def crop_to_multiple(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """Cuts `[H, W, C]` at the bottom and the right so that both sides are multiples of `scale`."""
+    height, width = pixels.shape[:2]
+    return pixels[: height - height % scale, : width - width % scale]

@@ -1,0 +1,64 @@
+"""Enlargement by cubic interpolation (Keys, 1981) as a Keras layer."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class Bicubic(keras.layers.Layer):
+    """Enlarges `[B, H, W, C]` to `[B, scale*H, scale*W, C]` like MATLAB's `imresize`.
+
+    Half-pixel centres, a = -0.5, the border clamped. One fixed convolution and `depth_to_space`, because TFLite
+    has no bicubic operation; always in float32.
+
+    Raises:
+        ValueError: if `scale` is not a whole number of 2 or more.
+    """
+
+    radius = 2  # input pixels that it looks at on either side; read by sr_keras.receptive_field
+
+    def __init__(self, scale: int, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if scale != int(scale) or scale < 2:
+            raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
+        self.scale = int(scale)
+
+    def build(self, input_shape):
+        self._kernel = _kernel(self.scale, channels=input_shape[-1])
+
+    def call(self, image):
+        image = _replicate_border(image)
+        phases = ops.conv(image, self._kernel, padding="valid", data_format="channels_last")
+        return ops.depth_to_space(phases, self.scale, data_format="channels_last")
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and height * self.scale, width and width * self.scale, channels
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+def _kernel(scale: int, channels: int) -> np.ndarray:
+    """Returns the weights of every phase, `[5, 5, C, scale*scale*C]`, as `depth_to_space` wants them."""
+    taps = np.arange(-Bicubic.radius, Bicubic.radius + 1)
+    centres = (np.arange(scale) + 0.5) / scale - 0.5
+    weights = _cubic(taps[:, None] - centres)
+    kernel = np.einsum("yp,xq,ab->yxapqb", weights, weights, np.eye(channels))
+    return kernel.reshape(len(taps), len(taps), channels, scale * scale * channels).astype("float32")
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """Returns Keys' cubic convolution kernel, with a = -0.5, at these distances in pixels."""
+    d = np.abs(distance)
+    near = 1.5 * d**3 - 2.5 * d**2 + 1
+    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    return np.where(d <= 1, near, np.where(d <= 2, far, 0.0))
+
+
+def _replicate_border(x):
+    top, bottom = x[:, :1], x[:, -1:]
+    x = ops.concatenate([top, top, x, bottom, bottom], axis=1)
+    left, right = x[:, :, :1], x[:, :, -1:]
+    return ops.concatenate([left, left, x, right, right], axis=2)

@@ -1,0 +1,1 @@
+"""Losses of a prediction against the truth; one file is one loss."""

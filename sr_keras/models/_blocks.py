@@ -1,0 +1,49 @@
+"""What three or more models share: the convolution, the sub-pixel enlargement, the check of the scale."""
+
+import keras
+from keras import ops
+
+
+def conv(
+    filters: int,
+    kernel_size: int = 3,
+    *,
+    activation: str | None = None,
+    gain: float = 2.0,
+    use_bias: bool = True,
+    dtype: str | None = None,
+) -> keras.layers.Conv2D:
+    """Makes a convolution that keeps the size; its kernel starts with variance `gain / fan_in` (He: 2)."""
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        activation=activation,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(gain, mode="fan_in"),
+        dtype=dtype,
+    )
+
+
+def upsampling_steps(scale: int) -> list[int]:
+    """Returns the factors that enlarge one after another: 2 for each doubling, 3 for a scale of 3.
+
+    Raises:
+        ValueError: if `scale` is neither 3 nor a power of two.
+    """
+    if scale == 3:
+        return [3]
+    if scale < 2 or scale & (scale - 1):
+        raise ValueError(f"scale must be 3 or a power of two here, got {scale}; try 2, 3, 4 or 8.")
+    return [2] * (scale.bit_length() - 1)
+
+
+def subpixel(x, scale: int, filters: int):
+    """Enlarges to `[B, scale*H, scale*W, filters]` by a sub-pixel convolution (Shi et al., 2016)."""
+    return ops.depth_to_space(conv(filters * scale**2, gain=1.0)(x), scale)
+
+
+def check_scale(scale: int) -> None:
+    """Raises ValueError unless `scale` is 2 or more."""
+    if scale < 2:
+        raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")

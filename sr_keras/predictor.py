@@ -1,0 +1,150 @@
+"""The one place that opens a MODEL: run folder, .keras, SavedModel, .tflite, .onnx, or an interpolation by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sr_keras import image, resize
+from sr_keras.component import did_you_mean
+from sr_keras.errors import InputError
+from sr_keras.run import Run
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Enlarges a picture by `scale`.
+
+    `network` maps float32 `[B, H, W, channels]` in [0, 1] to `[B, scale*H, scale*W, channels]`; `size` is the only
+    LR (height, width) it takes, None where it takes any.
+    """
+
+    network: Callable[[np.ndarray], np.ndarray]
+    scale: int
+    channels: int
+    name: str
+    size: tuple[int, int] | None = None
+
+    def __call__(self, lr: np.ndarray) -> np.ndarray:
+        """Maps `[H, W, 1 or 3]` (uint8, uint16 or float in [0, 1]) to float32 `[scale*H, scale*W, same]` in [0, 1].
+
+        A network on luminance gets Y, and chroma is enlarged bicubically. An RGB network gets a grey picture three
+        times, and its mean is taken. Raises `InputError` for a picture that a fixed-size network can't take.
+        """
+        if self.size is not None and tuple(lr.shape[:2]) != self.size:
+            raise InputError(
+                f"{self.name}: takes only pictures of {self.size[0]}x{self.size[1]} (height x width), got "
+                f"{lr.shape[0]}x{lr.shape[1]}; export it with dynamic size."
+            )
+        x = image.to_float(lr)
+        if x.shape[2] == 3 and self.channels == 1:
+            return np.clip(self._luma(x), 0.0, 1.0)
+        y = self._run(image.with_channels(x, self.channels))
+        if x.shape[2] == 1:
+            y = y.mean(axis=2, keepdims=True)
+        return np.clip(y, 0.0, 1.0)
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.network(x[None])[0], np.float32)
+
+    def _luma(self, rgb: np.ndarray) -> np.ndarray:
+        ycbcr = image.rgb_to_ycbcr(rgb)
+        chroma = resize.imresize(ycbcr[..., 1:], self.scale).astype(np.float32)
+        return image.ycbcr_to_rgb(np.concatenate([self._run(ycbcr[..., :1]), chroma], axis=2))
+
+
+def interpolation(method: str, scale: int) -> Predictor:
+    """Makes the baseline that enlarges as MATLAB's imresize does, any number of channels, rounded like its files."""
+
+    def enlarge(batch: np.ndarray) -> np.ndarray:
+        return np.stack([resize.imresize(picture, scale, method=method) for picture in batch])
+
+    return Predictor(enlarge, scale, 3, method)
+
+
+def of_keras(model, name: str) -> Predictor:
+    """Wraps a Keras model, in float32 whatever its policy; the scale is measured on a small picture."""
+    import tensorflow as tf
+
+    from sr_keras.exporters._float32 import float32_twin
+
+    twin = float32_twin(model)
+    _, height, width, channels = twin.input_shape
+    run = tf.function(lambda lr: twin(lr, training=False), reduce_retracing=True)
+    size = (height, width) if height and width else None
+    return _measured(lambda batch: run(tf.constant(batch)).numpy(), channels, name, size)
+
+
+def _measured(network: Callable, channels: int, name: str, size: tuple[int, int] | None) -> Predictor:
+    height, width = size or (16, 16)
+    out = network(np.full((1, height, width, channels), 0.5, np.float32)).shape
+    scale = out[1] // height
+    if (out[1], out[2], out[3]) != (height * scale, width * scale, channels) or scale < 1:
+        raise InputError(
+            f"{name}: maps {height}x{width}x{channels} to {out[1]}x{out[2]}x{out[3]}; a super-resolution network "
+            "keeps its channels and multiplies both sides by one whole number."
+        )
+    return Predictor(network, scale, channels, name, size)
+
+
+def open_model(name: str | Path, scale: int | None = None) -> Predictor:
+    """Opens a MODEL. `scale` is needed for an interpolation and checked against any other model.
+
+    Raises `InputError` for what is no model, and for a scale that is not the model's.
+    """
+    if str(name) in resize.KERNELS:
+        if scale is None:
+            raise InputError(f"{name}: an interpolation needs --scale, such as --scale 2.")
+        return interpolation(str(name), scale)
+    predictor = _opened(Path(name))
+    if scale is not None and scale != predictor.scale:
+        raise InputError(f"{name}: enlarges {predictor.scale} times, not {scale}; drop --scale or take another model.")
+    return predictor
+
+
+def _opened(path: Path) -> Predictor:
+    if path.is_dir() and (path / "config.yaml").is_file():
+        if not Run(path).generator.is_file():
+            raise InputError(f"{path}: the run has no generator.keras yet; let it train for an epoch first.")
+        return of_keras(load_keras(Run(path).generator), str(path))
+    if path.is_file() and path.suffix == ".keras":
+        return of_keras(load_keras(path), str(path))
+    load = _loader(path)
+    try:
+        artifact = load(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return _measured(artifact.run, artifact.channels, str(path), artifact.size)
+
+
+def _loader(path: Path) -> Callable:
+    if path.is_file() and path.suffix == ".tflite":
+        from sr_keras.exporters import tflite as exporter
+    elif path.is_file() and path.suffix == ".onnx":
+        from sr_keras.exporters import onnx as exporter
+    elif (path / "saved_model.pb").is_file():
+        from sr_keras.exporters import saved_model as exporter
+    elif path.exists():
+        raise InputError(f"{path}: is no model; give a run folder, .keras, .tflite, .onnx or a SavedModel folder.")
+    else:
+        near = did_you_mean(str(path), sorted(resize.KERNELS))
+        raise InputError(f"{path}: there is no such model{near if 'mean' in near else ' file, folder or name'}.")
+    return exporter.load
+
+
+def load_keras(path: Path):
+    """Loads a .keras file without its training state. Raises `InputError` if it is none."""
+    import importlib
+
+    import keras
+
+    from sr_keras import component, layers
+
+    for name in component.names(layers):
+        importlib.import_module(f"{layers.__name__}.{name}")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: is not a .keras model that can be loaded ({reason}).") from error

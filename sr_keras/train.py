@@ -1,0 +1,294 @@
+"""`python -m sr_keras.train`: from pictures to a trained network in a run folder."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sr_keras import cli
+from sr_keras import config as config_file
+from sr_keras.config import Config
+from sr_keras.errors import InputError
+from sr_keras.run import Run, write_json, write_whole
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from rich.console import Console
+
+# A run may go on with other values of these; any other change makes it another run.
+_MAY_CHANGE = {
+    "train.epochs", "train.log_every", "train.checkpoint_every", "train.weight_histograms", "train.profile",
+    "data.root", "data.cache",
+}  # fmt: skip
+
+
+def train(
+    config: Config, run: Run, *, strategy: "tf.distribute.Strategy | None" = None, console: "Console | None" = None
+) -> "keras.Model":
+    """Trains, or goes on with, the network of `config` in the folder `run`; returns the best averaged float32 weights.
+
+    `strategy` defaults to all visible GPUs. Raises `InputError` for data, options or a run folder that do not fit.
+    """
+    import keras
+    from rich.console import Console
+
+    from sr_keras import callbacks, component, content, data, degradations, devices, losses, models, optimization
+
+    console = console or Console(quiet=True)
+    config = _claimed(config, run, devices.precision(config.precision))
+    steps = config.train.epochs * config.train.steps_per_epoch
+    keras.utils.set_random_seed(config.seed)
+    luma = config.data.channels == "y"
+
+    degrade = component.build(degradations, config.degradation.model_dump(), scale=config.scale)
+    patches = data.Patches(
+        _sources(config, "train", console), config.scale, config.data.patch, config.seed, config.data.augment,
+        config.data.shuffle_channels,
+    )  # fmt: skip
+    _report_left_out(patches, console)
+    validation = list(data.pairs(_sources(config, "valid", console), degrade, scale=config.scale, seed=config.seed))
+
+    schedule = optimization.Schedule(config.train.learning_rate, steps=steps, **config.train.schedule.model_dump())
+    optimizer_options = config.train.optimizer.model_dump()
+    terms = [_term(component, losses, loss.model_dump()) for loss in config.losses]
+    strategy = strategy or devices.strategy()
+    channels = 1 if luma else patches.channels
+    twin = _network(component, models, config, channels, "float32")
+    with strategy.scope():
+        generator = _network(component, models, config, channels, config.precision)
+        optimizer = optimization.optimizer(
+            schedule, **optimizer_options, ema=config.train.ema, clip_norm=config.train.clip_norm
+        )
+        content.compile_supervised(generator, terms, optimizer)
+        record = _resumed(run, generator, config, console)
+    first = int(optimizer.iterations.numpy())
+    if first >= steps:
+        return _finished(run, twin)
+
+    clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
+    dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
+    watch = _watch(callbacks, config, run, record, twin, validation, clock, console, first, steps)
+    checkpoint = watch[1]
+    generator.fit(dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=watch)
+    if checkpoint.stopped_by:
+        raise Stopped(run, checkpoint.step, checkpoint.stopped_by)
+    _write_results(run, config, record, validation, steps, generator)
+    return _finished(run, twin)
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM: everything is saved."""
+
+    def __init__(self, run: Run, step: int, signal: Any) -> None:
+        super().__init__(f"saved {run.folder} at step {step}; the same command goes on from there")
+        self.signal = signal
+
+
+def _claimed(config: Config, run: Run, precision: str) -> Config:
+    """Writes the resolved config into a new run folder, or checks it against the run that is there."""
+    if not run.config.is_file():
+        resolved = config.model_copy(update={"precision": precision})
+        write_whole(run.config, lambda beside: beside.write_text(config_file.dump(resolved), encoding="utf-8"))
+        return resolved
+    there = run.load_config()
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": there.precision})
+    changed = [d for d in config_file.differences(there, config) if d.split(" is ")[0] not in _MAY_CHANGE]
+    if changed:
+        raise InputError(f"{run.folder}: holds a run of another config ({'; '.join(changed)}); take another --run.")
+    write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
+    return config
+
+
+def _sources(config: Config, split: str, console: "Console") -> list:
+    """Opens the picture sources of a split, with a progress bar while a store is built."""
+    from rich.progress import Progress
+
+    from sr_keras import data
+
+    opened = []
+    with Progress(console=console, transient=True) as bar:
+        for source in getattr(config.data, split):
+            task = bar.add_task(f"decoding {source.hr}", total=None, visible=False)
+
+            def progress(done: int, total: int, task=task) -> None:
+                bar.update(task, completed=done, total=total, visible=True)
+
+            pictures = data.open_source(
+                config_file.data_path(config, source.hr),
+                source.lr and config_file.data_path(config, source.lr),
+                scale=config.scale, split=split, weight=source.weight, progress=progress,
+                cache=Path(config.data.cache).expanduser() if config.data.cache else None,
+            )  # fmt: skip
+            opened.append(pictures)
+            for store in (pictures.hr, pictures.lr):
+                for reason in store.skipped if store else ():
+                    console.print(f"[yellow]warning:[/] skipped {reason}", highlight=False)
+    return opened
+
+
+def _report_left_out(patches: Any, console: "Console") -> None:
+    if patches.left_out:
+        console.print(
+            f"[yellow]warning:[/] left out {patches.left_out} pictures smaller than data.patch={patches.patch}"
+        )
+
+
+def _term(component: Any, losses: Any, spec: dict[str, Any]) -> Any:
+    from sr_keras.content import Term
+
+    weight = spec.pop("weight")
+    return Term(spec["name"], weight, component.build(losses, spec))
+
+
+def _network(component: Any, models: Any, config: Config, channels: int, precision: str) -> "keras.Model":
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return component.build(models, config.model.model_dump(), scale=config.scale, channels=channels)
+    except ValueError as error:
+        raise InputError(f"model {config.model.name}: {error}") from error
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _resumed(run: Run, generator: "keras.Model", config: Config, console: "Console") -> Any:
+    """Restores the last checkpoint, or starts from other weights; returns what the run knows so far."""
+    from sr_keras.callbacks import Record
+
+    if run.last.is_file() and run.progress.is_file():
+        try:
+            generator.load_weights(run.last)
+            record = Record(**json.loads(run.progress.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
+        console.print(f"going on from step {int(generator.optimizer.iterations.numpy())}")
+        return record
+    if config.start_from:
+        _start_from(generator, config.start_from, console)
+    return Record()
+
+
+def _start_from(generator: "keras.Model", place: str, console: "Console") -> None:
+    from sr_keras import content, predictor
+
+    path = Path(place)
+    source = predictor.load_keras(Run(path).generator if path.is_dir() else path)
+    taken, total = content.take_weights(generator, source), len(generator.weights)
+    if not taken:
+        raise InputError(f"start_from {place}: shares no layer with model {generator.name}; take a like network.")
+    console.print(f"start_from {place}: took {taken} of {total} weights")
+
+
+def _watch(
+    callbacks: Any, config: Config, run: Run, record: Any, twin: "keras.Model", validation: list, clock: Any,
+    console: "Console", first: int, steps: int,
+) -> list:  # fmt: skip
+    epoch = config.train.steps_per_epoch
+    validate = callbacks.Validate(
+        twin, validation, run, record, scale=config.scale, every=epoch, first_step=first
+    )
+    every = config.train.checkpoint_every or epoch
+    checkpoint = callbacks.Checkpoint(run, record, every=every, total=steps, first_step=first)
+    board = callbacks.TensorBoard(
+        run, record, validate, hparams=config_file.scalars(config), clock=clock, every=config.train.log_every,
+        histograms=config.train.weight_histograms, profile=config.train.profile, panels=4, first_step=first,
+    )  # fmt: skip
+    bar = callbacks.ProgressBar(record, console, steps=steps, epoch=epoch, first_step=first)
+    return [validate, checkpoint, board, bar]
+
+
+def _write_results(
+    run: Run, config: Config, record: Any, validation: list, steps: int, generator: "keras.Model"
+) -> None:
+    """Writes results.json: the best validation figures under protocol y, beside bicubic's on the same pictures."""
+    from sr_keras import __version__, metrics, predictor, scoring
+
+    bicubic = predictor.interpolation("bicubic", config.scale)
+    found = scoring.scores(bicubic, validation, scale=config.scale, protocol=metrics.PROTOCOLS["y"])
+    base = scoring.mean(score.psnr for score in found)
+    results = {
+        "psnr": record.best_psnr, "ssim": record.best_ssim, "bicubic_psnr": base, "gain": record.best_psnr - base,
+        "protocol": "y", "best_step": record.best_step, "steps": steps, "seconds": round(record.seconds, 1),
+        "parameters": generator.count_params(), "precision": config.precision, "sr_keras": __version__,
+    }  # fmt: skip
+    write_json(run.results, results)
+
+
+def _finished(run: Run, twin: "keras.Model") -> "keras.Model":
+    from sr_keras import predictor
+
+    twin.set_weights(predictor.load_keras(run.generator).get_weights())
+    return twin
+
+
+def is_finished(config: Config, run: Run) -> bool:
+    """Says whether the run folder holds the results of as many steps as `config` asks for."""
+    if not run.results.is_file():
+        return False
+    done = json.loads(run.results.read_text(encoding="utf-8")).get("steps", 0)
+    return done >= config.train.epochs * config.train.steps_per_epoch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and trains; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sr_keras.train", description=__doc__)
+    parser.add_argument(
+        "arguments", nargs="*", metavar="CONFIG.yaml | key=value",
+        help="a config file or the name of a shipped one (default: quickstart), then overrides such as train.batch=8",
+    )  # fmt: skip
+    parser.add_argument("--run", metavar="DIR", help="run folder (default: runs/<config name>); an old one goes on")
+    options = parser.parse_intermixed_args(argv)
+    overrides = [word for word in options.arguments if "=" in word]
+    sources = [word for word in options.arguments if "=" not in word]
+    if len(sources) > 1:
+        parser.error(f"one config at a time, got {' and '.join(sources)}")
+    source = sources[0] if sources else "quickstart"
+    return cli.run(lambda: _main(source, overrides, options.run))
+
+
+def _main(source: str, overrides: list[str], folder: str | None) -> int:
+    from filelock import FileLock, Timeout
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    config = config_file.load(source, overrides)
+    run = Run(Path(folder) if folder else Path("runs") / Path(source).stem)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise InputError(f"{run.folder}: is a file; give --run a folder.")
+    if is_finished(config, run):
+        _claimed(config, run, config.precision)
+        print(_summary(run))
+        return 0
+    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.folder / ".lock", timeout=0):
+            start = time.time()
+            train(config, run, console=console)
+            console.print(f"trained in {(time.time() - start) / 60:.1f} minutes")
+    except Timeout:
+        raise InputError(f"{run.folder}: another process is training there; wait for it or take another --run.") from None
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 130
+    print(_summary(run))
+    return 0
+
+
+def _summary(run: Run) -> str:
+    r = json.loads(run.results.read_text(encoding="utf-8"))
+    return (
+        f"{run.folder}: finished, {r['steps']} steps; validation PSNR-Y {r['psnr']:.2f} dB, "
+        f"{r['gain']:+.2f} dB over bicubic ({r['bicubic_psnr']:.2f}); SSIM {r['ssim']:.4f}\n"
+        f"next: python -m sr_keras.export {run.folder}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""Every exporter against Keras: the file gives the picture that the network gives."""
+
+import sys
+
+import keras
+import numpy as np
+import onnx as onnx_format
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from sr_keras.errors import InputError
+from sr_keras.exporters import onnx, saved_model, tflite
+from sr_keras.exporters._artifact import whole
+from sr_keras.exporters._float32 import float32_twin
+
+SCALE, EVEN, ODD = 2, (16, 24), (19, 23)
+LARGEST_DIFFERENCE = {
+    "saved_model": 1e-4,
+    "onnx": 1e-4,
+    "tflite_float32": 1e-4,
+    "tflite_float16": 2e-3,
+    "tflite_dynamic": 3e-2,
+}
+TARGETS = [*LARGEST_DIFFERENCE, "tflite_int8"]
+LOADERS = {"saved_model": saved_model, "onnx": onnx, "tflite": tflite}
+
+
+def tiny_network() -> keras.Model:
+    # 16 filters, since the converter's dynamic range leaves kernels below 1,024 numbers in float32.
+    random = keras.initializers.RandomNormal(stddev=0.05, seed=3)
+    x = lr = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Conv2D(3 * SCALE**2, 3, padding="same", kernel_initializer=random)(x)
+    x = keras.layers.Add(dtype="float32")([x, keras.layers.Concatenate(dtype="float32")([lr] * SCALE**2)])
+    return keras.Model(lr, keras.ops.clip(keras.ops.depth_to_space(x, SCALE), 0.0, 1.0))
+
+
+def smooth_pictures(count, height, width, seed=0):
+    noise = np.random.default_rng(seed).random((count, 4, 5, 3), dtype=np.float32)
+    return np.clip(tf.image.resize(noise, (height, width), "bicubic").numpy(), 0.0, 1.0)
+
+
+def save(target, network, folder, size=None):
+    name, _, precision = target.rpartition("_") if target.startswith("tflite") else (target, "", "")
+    if not precision:
+        return LOADERS[name].save(network, folder, size=size)
+    calibration = [smooth_pictures(1, 24 + 2 * k, 31 - k, seed=k)[0] for k in range(4)]
+    return tflite.save(network, folder, size=size, precision=precision, calibration=calibration)
+
+
+def load(target, path):
+    return LOADERS["tflite" if target.startswith("tflite") else target].load(path)
+
+
+def assert_agree(target, network, artifact, size):
+    lr = smooth_pictures(2, *size, seed=99)
+    expected, got = network(lr, training=False).numpy(), artifact(lr)
+    assert got.dtype == np.float32
+    assert got.shape == (2, SCALE * size[0], SCALE * size[1], 3)
+    if target == "tflite_int8":
+        assert -10 * np.log10(np.mean((got - expected) ** 2)) >= 40
+    else:
+        assert np.abs(got - expected).max() <= LARGEST_DIFFERENCE[target]
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(1)
+    return tiny_network()
+
+
+@pytest.fixture(scope="module")
+def exported(network, tmp_path_factory):
+    folder, paths = tmp_path_factory.mktemp("exported"), {}
+
+    def path(target, size=None):
+        if (target, size) not in paths:
+            paths[target, size] = save(target, network, folder / str(size), size)
+        return paths[target, size]
+
+    return path
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_dynamic_file_agrees_with_keras_whatever_size_came_before(target, network, exported):
+    artifact = load(target, exported(target))
+    for size in (EVEN, ODD, EVEN):
+        assert_agree(target, network, artifact, size)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_fixed_size_file_agrees_with_keras_at_its_size(target, network, exported):
+    assert_agree(target, network, load(target, exported(target, ODD)), ODD)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_fixed_size_file_refuses_another_size_and_names_its_own(target, exported):
+    with pytest.raises(InputError, match="19x23 only, got 16x24"):
+        load(target, exported(target, ODD))(smooth_pictures(1, *EVEN))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_file_refuses_pictures_that_are_not_float32(target, exported):
+    with pytest.raises(InputError, match=r"takes float32 \[B, H, W, 3\].*got uint8"):
+        load(target, exported(target))(np.zeros((1, *EVEN, 3), np.uint8))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_artifact_tells_its_size_channels_and_operators(target, exported):
+    artifact, fixed = load(target, exported(target)), load(target, exported(target, ODD))
+    assert (artifact.size, artifact.channels, fixed.size) == (None, 3, ODD)
+    assert any(name.replace("_", "").lower() == "depthtospace" for name in artifact.operators)
+    assert list(artifact.operators) == sorted(set(artifact.operators))
+
+
+def test_file_names_tell_precision_and_size(exported):
+    names = [exported(target, size).name for target in ("onnx", "tflite_float16") for size in (None, ODD)]
+    assert names == ["model.onnx", "model_19x23.onnx", "model_float16.tflite", "model_float16_19x23.tflite"]
+
+
+@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+def test_a_bfloat16_network_exports_in_float32(target, network, tmp_path, mixed_bfloat16):
+    half = tiny_network()
+    half.set_weights(network.get_weights())
+    assert_agree(target, network, load(target, save(target, half, tmp_path)), ODD)
+
+
+def test_the_twin_of_a_float32_network_is_itself(network):
+    assert float32_twin(network) is network
+
+
+@keras.saving.register_keras_serializable("test_exporters")
+class Hidden(keras.layers.Layer):
+    """Makes a layer that its config does not mention."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = keras.layers.Conv2D(4, 3, padding="same")
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.conv(x)
+
+
+def test_the_twin_reaches_nested_networks_hidden_layers_policy_maps_and_casts(mixed_bfloat16):
+    half = keras.dtype_policies.DTypePolicyMap(default_policy=keras.DTypePolicy("mixed_bfloat16"))
+    lr = keras.Input((None, None, 3))
+    x = Hidden()(lr)
+    x = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(3, 1, dtype=half)])(x)
+    x = keras.ops.cast(keras.ops.cast(x, "bfloat16"), "float32")
+    mixed = keras.Model(lr, x)
+    twin = float32_twin(mixed)
+    assert {layer.compute_dtype for layer in twin._flatten_layers()} == {"float32"}
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    picture = smooth_pictures(1, *ODD)
+    weights = mixed.get_weights()
+    hidden = tf.nn.conv2d(picture, weights[0], 1, "SAME") + weights[1]
+    np.testing.assert_allclose(twin(picture), hidden @ weights[2][0, 0] + weights[3], atol=1e-5)
+
+
+def test_the_uint8_signature_clips_and_rounds_half_up(network, exported):
+    lr = np.round(smooth_pictures(2, *ODD) * 255).astype(np.uint8)
+    signature = tf.saved_model.load(str(exported("saved_model"))).signatures["serving_uint8"]
+    sr = signature(lr=tf.constant(lr))["sr"].numpy()
+    expected = np.floor(np.clip(network(lr / np.float32(255)).numpy(), 0, 1) * 255 + 0.5)
+    assert sr.dtype == np.uint8
+    np.testing.assert_array_equal(sr, expected)
+
+
+def test_the_uint8_signature_clips_a_network_that_does_not(tmp_path):
+    lr = keras.Input((None, None, 3))
+    path = saved_model.save(keras.Model(lr, keras.layers.Rescaling(3.0, offset=-1.0)(lr)), tmp_path)
+    signature = tf.saved_model.load(str(path)).signatures["serving_uint8"]
+    sr = signature(lr=tf.constant([0, 100, 255], tf.uint8, shape=(1, 1, 1, 3)))["sr"]
+    assert sr.numpy().ravel().tolist() == [0, 45, 255]
+
+
+def test_int8_takes_uint8_as_it_is_in_a_picture_file(exported):
+    interpreter = Interpreter(model_path=str(exported("tflite_int8")))
+    (lr,), (sr,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert lr["dtype"] == sr["dtype"] == np.uint8
+    assert lr["quantization"] == (pytest.approx(1 / 255, rel=1e-5), 0)
+
+
+def test_int8_computes_in_whole_numbers_alone(exported):
+    interpreter = Interpreter(model_path=str(exported("tflite_int8")))
+    assert {t["dtype"] for t in interpreter.get_tensor_details()} <= {np.int8, np.uint8, np.int32}
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
+def test_a_kernel_is_stored_in_the_smaller_numbers(precision, exported):
+    tensors = Interpreter(model_path=str(exported(f"tflite_{precision}"))).get_tensor_details()
+    kernel = next(tensor for tensor in tensors if tuple(tensor["shape"]) == (12, 3, 3, 16))
+    assert kernel["dtype"] == (np.float16 if precision == "float16" else np.int8)
+
+
+def test_int8_needs_calibration_pictures(network, tmp_path):
+    with pytest.raises(InputError, match="calibration"):
+        tflite.save(network, tmp_path, precision="int8")
+
+
+def test_int8_refuses_calibration_pictures_in_uint8(network, tmp_path):
+    with pytest.raises(InputError, match="calibration picture is float32.*got uint8"):
+        tflite.save(network, tmp_path, precision="int8", calibration=[np.zeros((8, 8, 3), np.uint8)])
+
+
+def test_int8_refuses_calibration_pictures_beyond_one(network, tmp_path):
+    with pytest.raises(InputError, match="divide it by 255"):
+        tflite.save(network, tmp_path, precision="int8", calibration=[255 * smooth_pictures(1, *EVEN)[0]])
+
+
+def test_an_int8_input_of_another_scale_is_refused(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(tflite, "_calibration", lambda *_: [{"lr": smooth_pictures(1, *EVEN) / 2}])
+    with pytest.raises(RuntimeError, match="scale 1/255"):
+        tflite.save(network, tmp_path, precision="int8")
+
+
+def test_an_unknown_precision_is_refused(network, tmp_path):
+    with pytest.raises(InputError, match="float32, float16, dynamic, int8, got half"):
+        tflite.save(network, tmp_path, precision="half")
+
+
+def test_a_file_without_its_weights_is_refused(network, tmp_path, monkeypatch):
+    function = tf.function(lambda lr: network(lr)).get_concrete_function(tf.TensorSpec((1, *EVEN, 3)))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", lambda folder: converter)
+    with pytest.raises(RuntimeError, match="VAR_HANDLE"):
+        tflite.save(network, tmp_path)
+
+
+def test_onnx_names_its_axes(exported):
+    graph = onnx_format.load(exported("onnx")).graph
+    axes = [
+        [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*graph.input, *graph.output)
+    ]
+    assert axes == [["N", "H", "W", 3], ["N", "H_out", "W_out", 3]]
+    assert (graph.input[0].name, graph.output[0].name) == ("lr", "sr")
+
+
+def test_onnx_refuses_an_operator_that_it_lacks(tmp_path):
+    lr = keras.Input((None, None, 4))
+    grouped = keras.Model(lr, keras.layers.Conv2D(4, 3, groups=2)(lr))
+    with pytest.raises(InputError, match="StatefulPartitionedCall"):
+        onnx.save(grouped, tmp_path)
+
+
+@pytest.mark.parametrize("content", [np.random.default_rng(0).bytes(4000), b"", b"Not a model.\n" * 9, "cut"])
+@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+def test_a_file_that_is_no_model_is_refused_in_one_line(target, content, exported, tmp_path):
+    path = tmp_path / "broken"
+    file = path
+    if target == "saved_model":
+        path.mkdir()
+        file = path / "saved_model.pb"
+    if content == "cut":
+        intact = exported(target) / "saved_model.pb" if target == "saved_model" else exported(target)
+        content = intact.read_bytes()[:-400]
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="broken is not a readable .*; export the network again") as error:
+        load(target, path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+def test_a_missing_file_is_named(target, tmp_path):
+    with pytest.raises(InputError, match="at .*nowhere"):
+        load(target, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_save_and_load_print_nothing_on_stdout(target, network, tmp_path, capfd):
+    load(target, save(target, network, tmp_path))(smooth_pictures(1, *EVEN))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+def test_a_second_export_replaces_the_first_and_leaves_nothing_else(target, network, tmp_path):
+    path = save(target, network, tmp_path)
+    tripled = keras.Model(network.input, keras.layers.Rescaling(3.0)(network.output))
+    assert save(target, tripled, tmp_path) == path
+    lr = smooth_pictures(1, *EVEN)
+    np.testing.assert_allclose(load(target, path)(lr), tripled(lr), atol=1e-4)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_export_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), whole(path) as draft:
+        draft.write_text("half a f")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "target"),
+    [("tf2onnx", "onnx"), ("onnxruntime", "onnx"), ("ai_edge_litert.interpreter", "tflite_float32")],
+)
+def test_a_missing_runtime_names_its_pip_extra(runtime, target, network, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, runtime, None)
+    with pytest.raises(ImportError, match=rf"pip install 'sr_keras\[{target.partition('_')[0]}\]'"):
+        load(target, save(target, network, tmp_path))

@@ -1,0 +1,76 @@
+"""The layers: cubic enlargement equals imresize, at every size, under every policy, after a reload."""
+
+import keras
+import numpy as np
+import pytest
+
+from sr_keras.layers.resize import Bicubic
+
+SCALES = [2, 3, 4, 8]
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("shape", [(2, 7, 5, 3), (1, 12, 9, 1), (1, 2, 3, 3)])
+def test_bicubic_equals_imresize(scale, shape):
+    image = np.random.default_rng(0).random(shape)
+    np.testing.assert_allclose(Bicubic(scale)(image), _imresize(image, scale), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 6, 1), (1, 6, 1, 1)])
+def test_bicubic_enlarges_pictures_of_one_pixel(scale, shape):
+    image = np.random.default_rng(1).random(shape)
+    np.testing.assert_allclose(Bicubic(scale)(image), _imresize(image, scale), atol=1e-6)
+
+
+def test_bicubic_stays_in_float32_under_a_mixed_policy(mixed_bfloat16):
+    image = np.random.default_rng(2).random((1, 6, 5, 3))
+    enlarged = Bicubic(2)(image)
+    assert keras.backend.standardize_dtype(enlarged.dtype) == "float32"
+    np.testing.assert_allclose(enlarged, _imresize(image, 2), atol=1e-6)
+
+
+def test_bicubic_reloads_with_a_model(tmp_path):
+    lr = keras.Input((None, None, 3))
+    model = keras.Model(lr, Bicubic(3)(lr))
+    model.save(tmp_path / "bicubic.keras")
+    image = np.random.default_rng(3).random((1, 5, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "bicubic.keras")(image), model(image))
+
+
+def test_bicubic_says_its_output_shape():
+    assert Bicubic(3).compute_output_shape((None, None, 7, 3)) == (None, None, 21, 3)
+
+
+@pytest.mark.parametrize("scale", [1, 0, 2.5])
+def test_bicubic_refuses_other_scales(scale):
+    with pytest.raises(ValueError, match="scale must be a whole number"):
+        Bicubic(scale)
+
+
+def _imresize(image, scale):
+    """MATLAB's imresize for an enlargement, pixel by pixel in float64: four taps, indices clamped to the picture."""
+    for axis in (1, 2):
+        image = np.moveaxis(image, axis, 0)
+        rows = []
+        for y in range(len(image) * scale):
+            centre = (y + 0.5) / scale - 0.5
+            taps = np.floor(centre) + np.arange(-1, 3)
+            source = image[np.clip(taps, 0, len(image) - 1).astype(int)]
+            rows.append(np.tensordot([_keys(t - centre) for t in taps], source, axes=1))
+        image = np.moveaxis(np.array(rows), 0, axis)
+    return image
+
+
+def _keys(x):
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0

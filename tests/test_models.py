@@ -1,0 +1,154 @@
+"""The contract of every file in sr_keras/models, and the parameter counts of the papers."""
+
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+from sr_keras import models
+
+NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
+SCALES = {}  # by name, for a model that does not take 2, 3 and 4
+TINY = {  # options that keep the test of a heavy model short
+    "anchor": {"filters": 8, "blocks": 1},
+    "cnn_fc": {"filters": 4, "height": 9, "width": 7},
+    "edsr": {"filters": 8, "blocks": 1},
+    "srresnet": {"filters": 8, "blocks": 1},
+    "vdsr": {"filters": 8, "depth": 3},
+}
+NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
+VARIANTS = [(name, TINY.get(name, {})) for name in NAMES] + [
+    ("anchor", {"filters": 8, "blocks": 1, "tail": True}),
+    ("edsr", {"filters": 8, "blocks": 1, "residual_scaling": 0.1}),
+    ("fsrcnn", {"upsampling": "subpixel"}),
+    ("srcnn", {"middle_kernel": 1}),
+]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
+def test_odd_sizes_scale_exactly(name, scale):
+    model = _build(name, scale, TINY.get(name, {}))
+    for height, width in _sizes(model, (9, 7), (1, 5)):
+        assert model(_picture(height, width)).shape == (2, scale * height, scale * width, 3)
+
+
+@pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
+def test_one_channel_gives_one_channel(name, scale):
+    model = _build(name, scale, {**TINY.get(name, {}), "channels": 1})
+    assert model.input_shape[-1] == model.output_shape[-1] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_takes_lr_and_has_the_name_of_its_file(name):
+    model = _build(name, _scale(name), TINY.get(name, {}))
+    assert (model.name, [tensor.name for tensor in model.inputs]) == (name, ["lr"])
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_a_reloaded_model_gives_equal_output(name, options, tmp_path):
+    model = _build(name, _scale(name), options)
+    model.save(tmp_path / "model.keras")
+    picture = _picture(9, 7)
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(picture), model(picture))
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_one_step_changes_every_weight(name, options):
+    scale = _scale(name)
+    model = _build(name, scale, options)
+    before = [np.array(weight) for weight in model.trainable_variables]
+    model.compile("adam", "mae", run_eagerly=True)
+    model.train_on_batch(_picture(9, 7), _picture(9 * scale, 7 * scale))
+    unmoved = [
+        weight.path
+        for weight, old in zip(model.trainable_variables, before, strict=True)
+        if np.array_equal(weight, old)
+    ]
+    assert before and not unmoved
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_the_output_is_float32_under_a_mixed_policy(name, options, mixed_bfloat16):
+    model = _build(name, _scale(name), options)
+    output = model(_picture(9, 7))
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
+    assert not np.array_equal(output, _rounded_to_bfloat16(output))
+    assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [(name, 0) for name in NAMES] + [("edsr", 5), ("edsr", 6), ("srresnet", 5)]
+)
+def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
+    with pytest.raises(ValueError, match=f"scale must be .*, got {scale}; try"):
+        _build(name, scale, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "options", "count"),
+    [
+        ("srcnn", 2, {"channels": 1}, 57_281),
+        ("srcnn", 2, {"channels": 1, "middle_kernel": 1}, 8_129),
+        ("espcn", 2, {"channels": 1}, 21_284),
+        ("espcn", 3, {"channels": 1}, 22_729),
+        ("espcn", 4, {"channels": 1}, 24_752),
+        ("espcn", 2, {}, 26_796),
+        ("edsr", 2, {}, 1_369_859),
+        ("edsr", 3, {}, 1_554_499),
+        ("edsr", 4, {}, 1_517_571),
+        ("edsr", 2, {"filters": 256, "blocks": 32, "residual_scaling": 0.1}, 40_729_603),
+        ("anchor", 2, {"filters": 28, "tail": True}, 33_464),
+        ("anchor", 3, {"filters": 28, "tail": True}, 42_539),
+        ("anchor", 2, {"filters": 40, "blocks": 6, "tail": True}, 93_400),
+        ("anchor", 2, {}, 41_356),
+    ],
+)
+def test_parameters_are_as_many_as_published(name, scale, options, count):
+    assert _build(name, scale, options).count_params() == count
+
+
+@pytest.mark.parametrize(("name", "count"), [("fsrcnn", 12_464), ("vdsr", 664_704)])
+def test_kernel_weights_are_as_many_as_published(name, count):
+    weights = _build(name, 2, {"channels": 1}).trainable_variables
+    assert sum(int(np.prod(weight.shape)) for weight in weights if weight.name == "kernel") == count
+
+
+def test_anchor_and_vdsr_start_at_their_enlargement():
+    picture = _picture(9, 7) * 0.8 + 0.1
+    nearest = picture.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(_build("anchor", 2, {})(picture), nearest, atol=0.2)
+
+
+def _build(name, scale, options):
+    return importlib.import_module(f"sr_keras.models.{name}").build(scale=scale, **options)
+
+
+def _scale(name):
+    return SCALES.get(name, (2,))[0]
+
+
+def _sizes(model, *sizes):
+    """These sizes, or the only one that a fixed-size model takes."""
+    return sizes if model.input_shape[1] is None else [model.input_shape[1:3]]
+
+
+def _picture(height, width):
+    return np.random.default_rng(0).random((2, height, width, 3)).astype("float32")
+
+
+def _rounded_to_bfloat16(values):
+    return keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(values, "bfloat16"), "float32"))

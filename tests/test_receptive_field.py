@@ -1,0 +1,156 @@
+"""The halo that is read from the graph, against the one that is measured by disturbing a pixel."""
+
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from sr_keras import models
+from sr_keras.layers.resize import Bicubic
+from sr_keras.receptive_field import halo
+
+NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
+TINY = {
+    "anchor": {"filters": 8, "blocks": 1},
+    "cnn_fc": {"filters": 4},
+    "edsr": {"filters": 8, "blocks": 1},
+    "srresnet": {"filters": 8, "blocks": 1},
+    "vdsr": {"filters": 8, "depth": 3},
+}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(0)
+
+
+def _conv(kernel_size=3, **options):
+    return layers.Conv2D(4, kernel_size, padding="same", **options)
+
+
+def _to_space(factor):
+    return lambda x: ops.depth_to_space(x, factor)
+
+
+def _residual(x):
+    return layers.Add()([_conv(1)(x), _conv()(_conv(5, activation="relu")(x))])
+
+
+NETS = {  # name: the layers after the input, and the halo worked out by hand
+    "one pixel": ([_conv(1)], 0),
+    "chain": ([_conv(9), layers.ReLU(), _conv(1), _conv(5)], 6),
+    "even kernel": ([_conv(2), _conv(4)], 3),
+    "dilated": ([_conv(3, dilation_rate=2), _conv()], 3),
+    "oblong kernel": ([_conv((1, 5))], 2),
+    "depthwise": ([layers.DepthwiseConv2D(5, padding="same"), layers.BatchNormalization()], 2),
+    "separable": ([layers.SeparableConv2D(4, 3, padding="same"), layers.PReLU(shared_axes=[1, 2])], 1),
+    "branches": ([_residual], 3),
+    "sub-pixel": ([_conv(), _to_space(2), layers.Conv2D(3, 3, padding="same")], 2),
+    "two enlargements": ([_to_space(2), _conv(), _to_space(2), _conv(), _conv(1)], 1),
+    "half a pixel twice": ([_to_space(2), _conv(), layers.LeakyReLU(), _conv()], 1),
+    "cubic": ([Bicubic(2)], 2),
+    "cubic, thirds": ([Bicubic(3), _conv(5), _conv(1), _conv()], 3),
+    "deconvolution x2": ([layers.Conv2DTranspose(3, 9, 2, padding="same")], 2),
+    "deconvolution x3": ([layers.Conv2DTranspose(3, 9, 3, padding="same")], 1),
+    "deconvolution x4": ([layers.Conv2DTranspose(3, 9, 4, padding="same"), _conv()], 1),
+    "deconvolution without overlap": ([layers.Conv2DTranspose(3, 2, 2, padding="same")], 0),
+    "nested": ([keras.Sequential([keras.Input((None, None, 4)), _conv(), _conv(5)]), _conv()], 4),
+    "there and back": ([lambda x: ops.space_to_depth(x, 2), _conv(), _to_space(2)], 3),
+    "strided": ([_conv(3, strides=2), _to_space(2)], 2),
+    "pooled": ([_conv(), layers.MaxPooling2D(), _to_space(2)], 2),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_halo_is_the_measured_one(name):
+    parts, expected = NETS[name]
+    model = _chain(parts)
+    _make_positive(model)
+    assert (halo(model), _measured(model, size=24)) == (expected, expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_changes_beyond_the_halo_of_a_model(name, scale):
+    build = importlib.import_module(f"sr_keras.models.{name}").build
+    model = build(scale=scale, **TINY.get(name, {}))
+    distance = halo(model)
+    if distance is None:
+        assert model.input_shape[1] is not None or _measured(model, size=24) > 10
+    else:
+        assert 0 < _measured(model, size=2 * distance + 6) <= distance
+
+
+@pytest.mark.parametrize(
+    "part",
+    [layers.Flatten(), layers.GlobalAveragePooling2D(keepdims=True), lambda x: ops.mean(x, axis=(1, 2))],
+)
+def test_a_layer_that_looks_at_the_whole_picture_gives_none(part):
+    lr = keras.Input((8, 8, 4), name="lr")
+    assert halo(keras.Model(lr, part(_conv()(lr)))) is None
+
+
+def test_channel_attention_gives_none():
+    lr = keras.Input((None, None, 4), name="lr")
+    weight = layers.GlobalAveragePooling2D(keepdims=True)(lr)
+    assert halo(keras.Model(lr, layers.Multiply()([lr, _conv(1, activation="sigmoid")(weight)]))) is None
+
+
+def test_a_layer_used_twice_counts_twice():
+    shared = _conv()
+    assert halo(_chain([shared, layers.ReLU(), shared])) == 2
+
+
+def test_an_unknown_layer_is_named():
+    with pytest.raises(ValueError, match="ZeroPadding2D 'odd_one'"):
+        halo(_chain([_conv(), layers.ZeroPadding2D(name="odd_one")]))
+
+
+def test_a_subclass_of_a_known_layer_is_unknown():
+    class Further(layers.Conv2D):
+        pass
+
+    with pytest.raises(ValueError, match="Further"):
+        halo(_chain([Further(4, 3)]))
+
+
+def test_joining_two_resolutions_is_refused():
+    lr = keras.Input((8, 8, 4), name="lr")
+    pooled = layers.AveragePooling2D((1, 1), strides=(2, 2))(lr)
+    with pytest.raises(ValueError, match="one resolution"):
+        halo(
+            keras.Model(
+                lr, layers.Multiply()([layers.MaxPooling2D(8)(lr), layers.MaxPooling2D(4)(pooled)[:, :1]])
+            )
+        )
+
+
+def _chain(parts):
+    x = lr = keras.Input((None, None, 4), name="lr")
+    for part in parts:
+        x = part(x)
+    return keras.Model(lr, x)
+
+
+def _make_positive(model):
+    """Makes every weight positive, so that no path from the input to the output dies in a ReLU or cancels out."""
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 0.5, weight.shape) for weight in model.get_weights()])
+
+
+def _measured(model, size):
+    """The largest distance, in LR pixels, at which disturbing a pixel near the middle changes the output."""
+    picture = np.random.default_rng(0).random((1, size, size, model.input_shape[-1])).astype("float32")
+    before = np.array(model(picture))
+    scale = before.shape[1] // size
+    return max(_change(model, picture, before, size // 2 + shift, scale) for shift in range(4))
+
+
+def _change(model, picture, before, pixel, scale):
+    disturbed = picture.copy()
+    disturbed[:, pixel, pixel] += 2.0
+    changed = np.argwhere((np.array(model(disturbed)) != before).any(axis=(0, 3)))
+    return int(abs(changed // scale - pixel).max()) if len(changed) else 0
