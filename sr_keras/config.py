@@ -138,7 +138,7 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
     Raises `InputError` with the place and a suggestion for a missing file, bad YAML, an unknown key, a wrong type.
     """
     path = find("configs", source or "quickstart")
-    content = _parsed(path)
+    content = read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -203,13 +203,15 @@ def scalars(config: Config) -> dict[str, bool | int | float | str]:
     return {k: v for k, v in _flat(config.model_dump(mode="json")).items() if isinstance(v, (bool, int, float, str))}
 
 
-def data_path(config: Config, path: str) -> Path:
-    """Puts the data root (`data.root`, else the variable SR_KERAS_DATA) before a relative path; embedded names pass."""
-    plain = Path(path).expanduser()
-    if path in embedded.NAMES:
-        return plain
-    root = config.data.root or os.environ.get("SR_KERAS_DATA")
-    return Path(root).expanduser() / plain if root and not plain.is_absolute() else plain
+def sources(config: Config, split: Literal["train", "valid"]) -> list[Source]:
+    """Returns the sources of a split with the data root (`data.root`, else SR_KERAS_DATA) before relative paths."""
+    root = config.data.root or os.environ.get("SR_KERAS_DATA") or "."
+
+    def place(path: str) -> str:
+        return path if path in embedded.NAMES else str(Path(root).expanduser() / Path(path).expanduser())
+
+    chosen = config.data.train if split == "train" else config.data.valid
+    return [s.model_copy(update={"hr": place(s.hr), "lr": s.lr and place(s.lr)}) for s in chosen]
 
 
 class _Loader(yaml.SafeLoader):
@@ -223,7 +225,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML file of keys and values, 1e-3 a number. Raises `InputError` for what is no such file."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:

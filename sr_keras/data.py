@@ -5,9 +5,10 @@ ran before it: training resumes exactly from a step number, and several workers 
 each batch's indices.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -28,27 +29,36 @@ class Pictures:
     weight: float = 1.0
 
 
-def open_source(
-    hr: str | Path,
-    lr: str | Path | None,
-    *,
-    scale: int,
-    split: embedded.Split,
-    weight: float = 1.0,
-    cache: Path | None = None,
+class Source(Protocol):
+    """Where pictures lie: a folder, a pair of folders, or an embedded name; `config.Source` is one."""
+
+    hr: str
+    lr: str | None
+    weight: float
+
+
+def open_sources(
+    sources: Iterable[Source], *, scale: int, split: embedded.Split, cache: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Pictures:
-    """Opens a folder, a pair of folders, or the embedded `photographs` or `mnist`.
+) -> list[Pictures]:  # fmt: skip
+    """Opens folders, pairs of folders, and the embedded `photographs` and `mnist`; `cache` is the stores' folder.
 
     Raises `InputError` for a folder without pictures and for LR and HR pictures that do not fit each other.
     """
-    if str(hr) in embedded.NAMES:
-        return Pictures(embedded.open_store(str(hr), split), weight=weight)
-    high = store.open_folder(Path(hr), cache, progress=progress)
-    if lr is None:
-        return Pictures(high, weight=weight)
-    low = store.open_folder(Path(lr), cache, progress=progress)
-    return Pictures(*_matched(high, low, scale, f"{lr}"), weight=weight)
+    place = Path(cache).expanduser() if cache else None
+    return [_opened(source, scale, split, place, progress) for source in sources]
+
+
+def _opened(
+    source: Source, scale: int, split: embedded.Split, cache: Path | None, progress: Callable[[int, int], None] | None
+) -> Pictures:
+    if source.hr in embedded.NAMES:
+        return Pictures(embedded.open_store(source.hr, split), weight=source.weight)
+    high = store.open_folder(Path(source.hr), cache, progress=progress)
+    if source.lr is None:
+        return Pictures(high, weight=source.weight)
+    low = store.open_folder(Path(source.lr), cache, progress=progress)
+    return Pictures(*_matched(high, low, scale, source.lr), weight=source.weight)
 
 
 def _matched(high: store.Store, low: store.Store, scale: int, where: str) -> tuple[store.Store, store.Store]:
@@ -237,16 +247,37 @@ class Pair:
     hr: np.ndarray
 
 
-def pairs(sources: Sequence[Pictures], degrade: Degrade, *, scale: int, seed: int) -> Iterator[Pair]:
-    """Yields every picture of the sources with its LR partner, or one made by `degrade` (always the same one)."""
+def pairs(
+    sources: Sequence[Pictures], degrade: Degrade, *, scale: int, seed: int = 0, most: int | None = None,
+    crop: tuple[int, int] | None = None,
+) -> Iterator[Pair]:  # fmt: skip
+    """Yields the pictures of the sources with their LR partners, or ones made by `degrade`, always the same.
+
+    `most` takes that many pictures at equal distances of each source, `crop` the middle of each picture: LR height
+    and width at most.
+    """
     for source in sources:
-        for k, name in enumerate(source.hr.names):
-            hr = image.crop_to_multiple(source.hr.picture(k), scale)
+        for k in _spread(len(source.hr), most):
+            name, hr = source.hr.names[k], image.crop_to_multiple(source.hr.picture(k), scale)
             if hr.size == 0:
                 raise InputError(f"{name}: is smaller than one LR pixel at scale {scale}; leave it out.")
             if source.lr is not None:
-                yield Pair(name, source.lr.picture(k), hr)
+                yield _middle(Pair(name, source.lr.picture(k), hr), scale, crop)
                 continue
+            hr = _middle(Pair(name, hr, hr), 1, crop and (crop[0] * scale, crop[1] * scale)).hr
             lr, target = degrade(tf.constant(hr[None] / np.float32(255.0)), tf.constant([[seed, k]], tf.int32))
             yield Pair(name, image.to_uint8(lr[0].numpy()), image.to_uint8(target[0].numpy()))
 
+
+def _spread(count: int, most: int | None) -> Iterable[int]:
+    return range(count) if most is None or most >= count else (k * count // most for k in range(most))
+
+
+def _middle(pair: Pair, scale: int, size: tuple[int, int] | None) -> Pair:
+    if size is None:
+        return pair
+    height, width = (min(want, there) for want, there in zip(size, pair.lr.shape[:2], strict=True))
+    top, left = (pair.lr.shape[0] - height) // 2, (pair.lr.shape[1] - width) // 2
+    lr = pair.lr[top : top + height, left : left + width]
+    hr = pair.hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+    return Pair(pair.name, lr, hr)

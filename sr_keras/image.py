@@ -100,9 +100,13 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Maps float pixels in [0, 1] to uint8, rounded half up and clipped; uint16 is brought to 8 bits; uint8 passes."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.floor(np.clip(to_float(pixels), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return pixels if pixels.dtype == np.uint8 else from_float(to_float(pixels), np.dtype(np.uint8))
+
+
+def from_float(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Maps float pixels in [0, 1] to uint8 or uint16, rounded half up and clipped."""
+    peak = np.iinfo(dtype).max
+    return np.floor(np.clip(pixels, 0.0, 1.0) * np.float64(peak) + 0.5).astype(dtype)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

@@ -17,7 +17,7 @@ class Predictor:
     """Enlarges a picture by `scale`.
 
     `network` maps float32 `[B, H, W, channels]` in [0, 1] to `[B, scale*H, scale*W, channels]`; `size` is the only
-    LR (height, width) it takes, None where it takes any.
+    LR (height, width) it takes, None where it takes any. One that `interpolates` takes pixels of any type and channels.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -25,6 +25,7 @@ class Predictor:
     channels: int
     name: str
     size: tuple[int, int] | None = None
+    interpolates: bool = False
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Maps `[H, W, 1 or 3]` (uint8, uint16 or float in [0, 1]) to float32 `[scale*H, scale*W, same]` in [0, 1].
@@ -37,6 +38,8 @@ class Predictor:
                 f"{self.name}: takes only pictures of {self.size[0]}x{self.size[1]} (height x width), got "
                 f"{lr.shape[0]}x{lr.shape[1]}; export it with dynamic size."
             )
+        if self.interpolates:
+            return np.clip(image.to_float(self.network(lr[None])[0]), 0.0, 1.0)
         x = image.to_float(lr)
         if x.shape[2] == 3 and self.channels == 1:
             return np.clip(self._luma(x), 0.0, 1.0)
@@ -55,23 +58,25 @@ class Predictor:
 
 
 def interpolation(method: str, scale: int) -> Predictor:
-    """Makes the baseline that enlarges as MATLAB's imresize does, any number of channels, rounded like its files."""
+    """Makes a baseline that enlarges as MATLAB's imresize does; uint8 pixels are rounded between its passes, as there."""
 
     def enlarge(batch: np.ndarray) -> np.ndarray:
-        return np.stack([resize.imresize(picture, scale, method=method) for picture in batch])
+        pictures = batch if batch.dtype == np.uint8 else image.to_float(batch)
+        return np.stack([resize.imresize(picture, scale, method=method) for picture in pictures])
 
-    return Predictor(enlarge, scale, 3, method)
+    return Predictor(enlarge, scale, 3, method, interpolates=True)
 
 
 def of_keras(model, name: str) -> Predictor:
     """Wraps a Keras model, in float32 whatever its policy; the scale is measured on a small picture."""
     import tensorflow as tf
 
-    from sr_keras.exporters._float32 import float32_twin
+    from sr_keras.float32 import float32_twin
 
     twin = float32_twin(model)
     _, height, width, channels = twin.input_shape
-    run = tf.function(lambda lr: twin(lr, training=False), reduce_retracing=True)
+    signature = [tf.TensorSpec((None, height, width, channels), tf.float32)]
+    run = tf.function(lambda lr: twin(lr, training=False), input_signature=signature)
     size = (height, width) if height and width else None
     return _measured(lambda batch: run(tf.constant(batch)).numpy(), channels, name, size)
 

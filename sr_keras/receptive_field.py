@@ -11,8 +11,8 @@ def halo(model: keras.Model) -> int | None:
     """Returns the distance, in LR pixels, beyond which an output pixel cannot depend on the input.
 
     The distance is counted from the LR pixel in which the output pixel lies: a tile with a border of this
-    width gives the same inner pixels as the whole picture, if it starts at a multiple of the network's strides
-    and pooling. None: some layer looks at the whole picture.
+    width gives the same inner pixels as the whole picture, if it starts at a multiple of the network's
+    strides and pooling. None: some layer looks at the whole picture.
 
     Raises:
         ValueError: if the model is not functional, or holds a layer that this module does not know.
@@ -38,7 +38,7 @@ class _Reach:
         return _Reach(self.radius + growth / self.resolution, self.resolution / factor)
 
     def enlarge(self, growth: int, factor: int) -> "_Reach":
-        """The reach of a pixel, `factor` x `factor` in one of these, that looks `growth` of its kind further."""
+        """The reach of a pixel, `factor` x `factor` in one of these, that looks `growth` like it further."""
         resolution = self.resolution * factor
         return _Reach(self.radius + growth / resolution, resolution)
 

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sr_keras import config as config_file
 from sr_keras.errors import InputError
+
+if TYPE_CHECKING:
+    from sr_keras.config import Config
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ class Run:
         """What the trainer knows beside tensors: the best PSNR so far and its step."""
         return self.folder / "checkpoints" / "progress.json"
 
-    def load_config(self) -> config_file.Config:
+    def load_config(self) -> "Config":
         """Reads the run's resolved config. Raises `InputError` if the folder is no run."""
         if not self.config.is_file():
             raise InputError(f"{self.folder}: is no run folder (it has no config.yaml); train one first.")
-        return config_file.load(self.config)
+        from sr_keras import config
+
+        return config.load(self.config)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

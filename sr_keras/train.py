@@ -6,18 +6,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sr_keras import cli
-from sr_keras import config as config_file
-from sr_keras.config import Config
 from sr_keras.errors import InputError
 from sr_keras.run import Run, write_json, write_whole
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
     import tensorflow as tf
     from rich.console import Console
+
+    from sr_keras.callbacks import Record
+    from sr_keras.config import Config
+    from sr_keras.content import Term
+    from sr_keras.data import Pair, Patches, Pictures, WaitClock
 
 # A run may go on with other values of these; any other change makes it another run.
 _MAY_CHANGE = {
@@ -27,7 +30,7 @@ _MAY_CHANGE = {
 
 
 def train(
-    config: Config, run: Run, *, strategy: "tf.distribute.Strategy | None" = None, console: "Console | None" = None
+    config: "Config", run: Run, *, strategy: "tf.distribute.Strategy | None" = None, console: "Console | None" = None
 ) -> "keras.Model":
     """Trains, or goes on with, the network of `config` in the folder `run`; returns the best averaged float32 weights.
 
@@ -36,7 +39,7 @@ def train(
     import keras
     from rich.console import Console
 
-    from sr_keras import callbacks, component, content, data, degradations, devices, losses, models, optimization
+    from sr_keras import component, content, data, degradations, devices, optimization
 
     console = console or Console(quiet=True)
     config = _claimed(config, run, devices.precision(config.precision))
@@ -54,12 +57,12 @@ def train(
 
     schedule = optimization.Schedule(config.train.learning_rate, steps=steps, **config.train.schedule.model_dump())
     optimizer_options = config.train.optimizer.model_dump()
-    terms = [_term(component, losses, loss.model_dump()) for loss in config.losses]
+    terms = [_term(loss.model_dump()) for loss in config.losses]
     strategy = strategy or devices.strategy()
     channels = 1 if luma else patches.channels
-    twin = _network(component, models, config, channels, "float32")
+    twin = _network(config, channels, "float32")
     with strategy.scope():
-        generator = _network(component, models, config, channels, config.precision)
+        generator = _network(config, channels, config.precision)
         optimizer = optimization.optimizer(
             schedule, **optimizer_options, ema=config.train.ema, clip_norm=config.train.clip_norm
         )
@@ -71,7 +74,7 @@ def train(
 
     clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
     dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
-    watch = _watch(callbacks, config, run, record, twin, validation, clock, console, first, steps)
+    watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
     checkpoint = watch[1]
     generator.fit(dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=watch)
     if checkpoint.stopped_by:
@@ -88,8 +91,10 @@ class Stopped(KeyboardInterrupt):
         self.signal = signal
 
 
-def _claimed(config: Config, run: Run, precision: str) -> Config:
+def _claimed(config: "Config", run: Run, precision: str) -> "Config":
     """Writes the resolved config into a new run folder, or checks it against the run that is there."""
+    from sr_keras import config as config_file
+
     if not run.config.is_file():
         resolved = config.model_copy(update={"precision": precision})
         write_whole(run.config, lambda beside: beside.write_text(config_file.dump(resolved), encoding="utf-8"))
@@ -104,49 +109,47 @@ def _claimed(config: Config, run: Run, precision: str) -> Config:
     return config
 
 
-def _sources(config: Config, split: str, console: "Console") -> list:
+def _sources(config: "Config", split: Literal["train", "valid"], console: "Console") -> "list[Pictures]":
     """Opens the picture sources of a split, with a progress bar while a store is built."""
     from rich.progress import Progress
 
+    from sr_keras import config as config_file
     from sr_keras import data
 
-    opened = []
     with Progress(console=console, transient=True) as bar:
-        for source in getattr(config.data, split):
-            task = bar.add_task(f"decoding {source.hr}", total=None, visible=False)
+        task = bar.add_task("decoding pictures", total=None, visible=False)
 
-            def progress(done: int, total: int, task=task) -> None:
-                bar.update(task, completed=done, total=total, visible=True)
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
 
-            pictures = data.open_source(
-                config_file.data_path(config, source.hr),
-                source.lr and config_file.data_path(config, source.lr),
-                scale=config.scale, split=split, weight=source.weight, progress=progress,
-                cache=Path(config.data.cache).expanduser() if config.data.cache else None,
-            )  # fmt: skip
-            opened.append(pictures)
-            for store in (pictures.hr, pictures.lr):
-                for reason in store.skipped if store else ():
-                    console.print(f"[yellow]warning:[/] skipped {reason}", highlight=False)
+        sources = config_file.sources(config, split)
+        opened = data.open_sources(
+            sources, scale=config.scale, split=split, cache=config.data.cache, progress=progress
+        )
+    for reason in (r for p in opened for s in (p.hr, p.lr) if s for r in s.skipped):
+        console.print(f"[yellow]warning:[/] skipped {reason}", highlight=False)
     return opened
 
 
-def _report_left_out(patches: Any, console: "Console") -> None:
+def _report_left_out(patches: "Patches", console: "Console") -> None:
     if patches.left_out:
         console.print(
             f"[yellow]warning:[/] left out {patches.left_out} pictures smaller than data.patch={patches.patch}"
         )
 
 
-def _term(component: Any, losses: Any, spec: dict[str, Any]) -> Any:
+def _term(spec: dict[str, Any]) -> "Term":
+    from sr_keras import component, losses
     from sr_keras.content import Term
 
     weight = spec.pop("weight")
     return Term(spec["name"], weight, component.build(losses, spec))
 
 
-def _network(component: Any, models: Any, config: Config, channels: int, precision: str) -> "keras.Model":
+def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
     import keras
+
+    from sr_keras import component, models
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -158,7 +161,7 @@ def _network(component: Any, models: Any, config: Config, channels: int, precisi
         keras.config.set_dtype_policy(before)
 
 
-def _resumed(run: Run, generator: "keras.Model", config: Config, console: "Console") -> Any:
+def _resumed(run: Run, generator: "keras.Model", config: "Config", console: "Console") -> "Record":
     """Restores the last checkpoint, or starts from other weights; returns what the run knows so far."""
     from sr_keras.callbacks import Record
 
@@ -187,9 +190,13 @@ def _start_from(generator: "keras.Model", place: str, console: "Console") -> Non
 
 
 def _watch(
-    callbacks: Any, config: Config, run: Run, record: Any, twin: "keras.Model", validation: list, clock: Any,
-    console: "Console", first: int, steps: int,
+    config: "Config", run: Run, record: "Record", twin: "keras.Model", validation: "list[Pair]",
+    clock: "WaitClock | None", console: "Console", *, first: int, steps: int,
 ) -> list:  # fmt: skip
+    """Makes the callbacks in the order in which they act after a step: validate, save, log, show."""
+    from sr_keras import callbacks
+    from sr_keras import config as config_file
+
     epoch = config.train.steps_per_epoch
     validate = callbacks.Validate(
         twin, validation, run, record, scale=config.scale, every=epoch, first_step=first
@@ -205,7 +212,7 @@ def _watch(
 
 
 def _write_results(
-    run: Run, config: Config, record: Any, validation: list, steps: int, generator: "keras.Model"
+    run: Run, config: "Config", record: "Record", validation: "list[Pair]", steps: int, generator: "keras.Model"
 ) -> None:
     """Writes results.json: the best validation figures under protocol y, beside bicubic's on the same pictures."""
     from sr_keras import __version__, metrics, predictor, scoring
@@ -228,7 +235,7 @@ def _finished(run: Run, twin: "keras.Model") -> "keras.Model":
     return twin
 
 
-def is_finished(config: Config, run: Run) -> bool:
+def is_finished(config: "Config", run: Run) -> bool:
     """Says whether the run folder holds the results of as many steps as `config` asks for."""
     if not run.results.is_file():
         return False
@@ -256,6 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(source: str, overrides: list[str], folder: str | None) -> int:
     from filelock import FileLock, Timeout
     from rich.console import Console
+
+    from sr_keras import config as config_file
 
     console = Console(stderr=True)
     config = config_file.load(source, overrides)

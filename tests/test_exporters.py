@@ -31,7 +31,7 @@ def tiny_network() -> keras.Model:
     random = keras.initializers.RandomNormal(stddev=0.05, seed=3)
     x = lr = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
-    x = keras.layers.Conv2D(3 * SCALE**2, 3, padding="same", kernel_initializer=random)(x)
+    x = keras.layers.Conv2D(3 * SCALE**2, 3, padding="same", kernel_initializer=random)(x)  # pyright: ignore[reportArgumentType]
     x = keras.layers.Add(dtype="float32")([x, keras.layers.Concatenate(dtype="float32")([lr] * SCALE**2)])
     return keras.Model(lr, keras.ops.clip(keras.ops.depth_to_space(x, SCALE), 0.0, 1.0))
 
@@ -146,8 +146,8 @@ class Hidden(keras.layers.Layer):
         super().__init__(**kwargs)
         self.conv = keras.layers.Conv2D(4, 3, padding="same")
 
-    def build(self, shape):
-        self.conv.build(shape)
+    def build(self, input_shape):
+        self.conv.build(input_shape)
 
     def call(self, x):
         return self.conv(x)
@@ -216,7 +216,7 @@ def test_int8_refuses_calibration_pictures_in_uint8(network, tmp_path):
 
 
 def test_int8_refuses_calibration_pictures_beyond_one(network, tmp_path):
-    with pytest.raises(InputError, match="divide it by 255"):
+    with pytest.raises(InputError, match="divide by 255"):
         tflite.save(network, tmp_path, precision="int8", calibration=[255 * smooth_pictures(1, *EVEN)[0]])
 
 
@@ -228,7 +228,7 @@ def test_an_int8_input_of_another_scale_is_refused(network, tmp_path, monkeypatc
 
 def test_an_unknown_precision_is_refused(network, tmp_path):
     with pytest.raises(InputError, match="float32, float16, dynamic, int8, got half"):
-        tflite.save(network, tmp_path, precision="half")
+        tflite.save(network, tmp_path, precision="half")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_file_without_its_weights_is_refused(network, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_bicubic_refuses_other_scales(scale):
 
 
 def _imresize(image, scale):
-    """MATLAB's imresize for an enlargement, pixel by pixel in float64: four taps, indices clamped to the picture."""
+    """MATLAB's imresize for an enlargement, row by row in float64: four taps, clamped to the picture."""
     for axis in (1, 2):
         image = np.moveaxis(image, axis, 0)
         rows = []

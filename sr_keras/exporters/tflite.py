@@ -131,7 +131,7 @@ def _calibration(
             )
         if picture.min() < 0.0 or picture.max() > 1.0:
             raise InputError(
-                f"A calibration picture is in [0, 1], got {picture.min()} to {picture.max()}; divide it by 255."
+                f"A calibration picture is in [0, 1], got {picture.min()} to {picture.max()}; divide by 255."
             )
     # The calibrator allocates for the first picture's size only.
     smallest = np.min([picture.shape[:2] for picture in pictures], axis=0)

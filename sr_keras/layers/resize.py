@@ -9,8 +9,8 @@ from keras import ops
 class Bicubic(keras.layers.Layer):
     """Enlarges `[B, H, W, C]` to `[B, scale*H, scale*W, C]` like MATLAB's `imresize`.
 
-    Half-pixel centres, a = -0.5, the border clamped. One fixed convolution and `depth_to_space`, because TFLite
-    has no bicubic operation; always in float32.
+    Half-pixel centres, a = -0.5, the border clamped. One fixed convolution and `depth_to_space`, because
+    TFLite has no bicubic operation; always in float32.
 
     Raises:
         ValueError: if `scale` is not a whole number of 2 or more.
