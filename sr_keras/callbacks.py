@@ -246,5 +246,3 @@ class ProgressBar(StepCallback):
 
     def on_train_end(self, logs=None) -> None:
         self.bar.stop()
-
-

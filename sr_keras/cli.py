@@ -2,7 +2,6 @@
 
 import contextlib
 import faulthandler
-import io
 import logging
 import os
 import sys
@@ -46,7 +45,8 @@ def quiet() -> Iterator[None]:
     except OSError:  # started without a standard error: nothing to protect
         yield
         return
-    shown, python_stderr = io.open(real, "w", buffering=1, closefd=False), sys.stderr
+    shown = open(real, "w", buffering=1, closefd=False)  # noqa: SIM115 - lives as long as sys.stderr points to it
+    python_stderr = sys.stderr
     with tempfile.TemporaryFile("w+b") as hidden:
         if python_stderr is sys.__stderr__:
             sys.stderr = shown

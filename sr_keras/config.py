@@ -39,7 +39,7 @@ class Source(Section):
 
     hr: str
     lr: str | None = None
-    weight: float = Field(1.0, gt=0, description="how often a patch comes from here, for each of its pixels")
+    weight: float = Field(default=1.0, gt=0, description="how often a patch comes from here, for each of its pixels")
 
 
 def _named(value: Any) -> Any:
@@ -62,64 +62,70 @@ Sources = Annotated[tuple[Annotated[Source, BeforeValidator(_source)], ...], Bef
 class Data(Section):
     """What is learnt from, and how patches are taken."""
 
-    root: str | None = Field(None, description="stands before relative paths; without it the variable SR_KERAS_DATA")
+    root: str | None = Field(
+        default=None, description="stands before relative paths; without it the variable SR_KERAS_DATA"
+    )
     train: Sources = (Source(hr="photographs"),)
     valid: Sources = (Source(hr="photographs"),)
-    patch: int = Field(96, gt=0, description="side of the HR patch in pixels, a multiple of the scale")
-    channels: Literal["rgb", "y"] = Field("rgb", description="y: the network works on luminance, chroma goes bicubic")
-    augment: bool = Field(True, description="8 flips and rotations")
+    patch: int = Field(default=96, gt=0, description="side of the HR patch in pixels, a multiple of the scale")
+    channels: Literal["rgb", "y"] = Field(
+        default="rgb", description="y: the network works on luminance, chroma goes bicubic"
+    )
+    augment: bool = Field(default=True, description="8 flips and rotations")
     shuffle_channels: bool = False
-    cache: str | None = Field(None, description="folder of decoded pictures; default ~/.cache/sr_keras")
+    cache: str | None = Field(default=None, description="folder of decoded pictures; default ~/.cache/sr_keras")
 
 
 class Optimizer(Section):
     """Adam or AdamW (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adam", "adamw"] = "adam"
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-7, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
+    beta_2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-7, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
 
 
 class Schedule(Section):
     """The learning rate over the steps; `final` is the cosine's last value as a part of the first."""
 
     name: Literal["constant", "cosine", "multi_step"] = "constant"
-    warmup: int = Field(0, ge=0, description="steps of linear growth from 0")
-    milestones: tuple[int, ...] = Field((), description="multi_step: steps at which the rate is multiplied by gamma")
-    gamma: float = Field(0.5, gt=0, lt=1)
-    final: float = Field(0.0, ge=0, le=1)
+    warmup: int = Field(default=0, ge=0, description="steps of linear growth from 0")
+    milestones: tuple[int, ...] = Field(
+        default=(), description="multi_step: steps at which the rate is multiplied by gamma"
+    )
+    gamma: float = Field(default=0.5, gt=0, lt=1)
+    final: float = Field(default=0.0, ge=0, le=1)
 
 
 class Train(Section):
     """How long, how fast, and what is watched."""
 
-    batch: int = Field(16, gt=0)
-    epochs: int = Field(10, gt=0)
-    steps_per_epoch: int = Field(1000, gt=0, description="an epoch ends with a validation and a checkpoint")
-    learning_rate: float = Field(1e-3, gt=0)
+    batch: int = Field(default=16, gt=0)
+    epochs: int = Field(default=10, gt=0)
+    steps_per_epoch: int = Field(default=1000, gt=0, description="an epoch ends with a validation and a checkpoint")
+    learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
     optimizer: Annotated[Optimizer, BeforeValidator(_named)] = Optimizer()
-    ema: float | None = Field(0.999, gt=0, lt=1, description="momentum of the averaged weights; null: none")
-    clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
-    checkpoint_every: int | None = Field(None, gt=0, description="steps; default an epoch")
-    log_every: int = Field(100, gt=0, description="steps between two points in TensorBoard")
+    ema: float | None = Field(default=0.999, gt=0, lt=1, description="momentum of the averaged weights; null: none")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest global norm of the gradient")
+    checkpoint_every: int | None = Field(default=None, gt=0, description="steps; default an epoch")
+    log_every: int = Field(default=100, gt=0, description="steps between two points in TensorBoard")
     weight_histograms: bool = False
-    profile: bool = Field(False, description="profiles steps 10 to 20 for TensorBoard")
+    profile: bool = Field(default=False, description="profiles steps 10 to 20 for TensorBoard")
 
 
 class Config(Section):
     """A training run. A section's presence decides what is done: `adversarial: null` is supervised training."""
 
-    scale: int = Field(2, ge=1, le=16)
-    seed: int = Field(0, ge=0, lt=2**31)
+    scale: int = Field(default=2, ge=1, le=16)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     model: Named = Component(name="anchor")
     degradation: Named = Component(name="bicubic")
     losses: Terms = (Loss(name="l1"),)
-    start_from: str | None = Field(None, description="a run folder or .keras file whose layers are taken over")
-    adversarial: None = Field(None, description="reserved for adversarial training, which this version lacks")
+    start_from: str | None = Field(default=None, description="a run folder or .keras file whose layers are taken over")
+    adversarial: None = Field(default=None, description="reserved for adversarial training, which this version lacks")
     data: Data = Data()
     train: Train = Train()
 

@@ -160,7 +160,7 @@ class Patches:
 
 
 def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Returns one of the 8 flips and rotations of `[H, W, C]` as a view; `turn` in 0..7: bits transpose, rows, columns."""
+    """Returns one of the 8 flips and rotations of `[H, W, C]` as a view; bits of `turn`: transpose, rows, columns."""
     if turn & 4:
         pixels = pixels.swapaxes(0, 1)
     if turn & 2:
@@ -174,7 +174,8 @@ class WaitClock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def add(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def add(self, before: np.ndarray, after: np.ndarray) -> np.int64:
+        """Adds one wait, from `before` to `after` in seconds; returns 0, since a graph's function must return."""
         self.seconds += float(after - before)
         return np.int64(0)
 
@@ -211,7 +212,7 @@ def train(
 
 
 def _timed(dataset: tf.data.Dataset, clock: WaitClock) -> tf.data.Dataset:
-    """Reads the time before and after each element: a zip asks its parts one after another, in the consumer's thread."""
+    """Reads the time before and after each element: a zip asks its parts in order, in the consumer's thread."""
     now = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
 
     def note(before: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor], after: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

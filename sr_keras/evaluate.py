@@ -91,9 +91,7 @@ def _pairs(folder: Path, scale: int) -> Iterator:
 
 def table(result: Evaluation) -> str:
     """Returns the Markdown table, a picture a row, the mean last."""
-    rows = [
-        [p.name, f"{p.psnr:.2f}", f"{p.ssim:.4f}", f"{p.psnr - p.bicubic_psnr:+.2f}"] for p in result.pictures
-    ]
+    rows = [[p.name, f"{p.psnr:.2f}", f"{p.ssim:.4f}", f"{p.psnr - p.bicubic_psnr:+.2f}"] for p in result.pictures]
     rows.append(["mean", f"{result.psnr:.2f}", f"{result.ssim:.4f}", f"{result.psnr - result.bicubic_psnr:+.2f}"])
     return cli.markdown(["picture", "PSNR dB", "SSIM", "over bicubic"], rows)
 
@@ -110,10 +108,18 @@ def as_csv(result: Evaluation) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, evaluates and prints; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.evaluate", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="run folder, .keras, .tflite, .onnx, SavedModel folder, or nearest, bilinear, bicubic, lanczos")
-    parser.add_argument("data", metavar="DATA", type=Path, help="folder of HR pictures, or with HR/ and LRbicx2/ ... inside")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="run folder, .keras, .tflite, .onnx, SavedModel folder, or nearest, bilinear, bicubic, lanczos",
+    )
+    parser.add_argument(
+        "data", metavar="DATA", type=Path, help="folder of HR pictures, or with HR/ and LRbicx2/ ... inside"
+    )
     parser.add_argument("--scale", type=int, metavar="N", help="needed for an interpolation; else the model's")
-    parser.add_argument("--protocol", default="y", choices=("y", "rgb", "y-float"), help="default: y (docs/protocols.md)")
+    parser.add_argument(
+        "--protocol", default="y", choices=("y", "rgb", "y-float"), help="default: y (docs/protocols.md)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="writes the figures of the pictures as CSV")
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`python -m sr_keras.export`: writes SavedModel, TFLite and ONNX, runs each in its own runtime, and says how far off."""
+"""`python -m sr_keras.export`: writes SavedModel, TFLite and ONNX, and checks each in its own runtime."""
 
 import argparse
 import hashlib
@@ -48,14 +48,14 @@ class Checked:
     fault: str | None = None
 
 
-class OverTolerance(Exception):
+class OverToleranceError(Exception):
     """At least one artifact is further from Keras than its recipe allows; nothing was written."""
 
 
 def export(model: Path, recipe: "Recipe", folder: Path) -> list[Checked]:
     """Writes the artifacts of `recipe` and manifest.json into `folder`; returns what was measured.
 
-    All are made and checked in a folder beside first: if one is over its tolerance, `OverTolerance` carries the
+    All are made and checked in a folder beside first: if one is over its tolerance, `OverToleranceError` carries the
     checks and `folder` stays as it was. Raises `InputError` for a model that can't be exported.
     """
     from sr_keras import predictor
@@ -69,7 +69,7 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> list[Checked]:
         draft = Path(scratch)
         checked = [_made(target, network, reference, pairs, calibration, draft) for target in recipe.artifacts]
         if any(artifact.fault for artifact in checked):
-            raise OverTolerance(checked)
+            raise OverToleranceError(checked)
         _publish(draft, folder, _manifest(network, reference, config, checked))
     return checked
 
@@ -106,7 +106,12 @@ def _pictures(config: "Config | None", reference: "Predictor", split: Literal["t
 
 
 def _made(
-    target: "Target", network: "keras.Model", reference: "Predictor", pairs: "list[Pair]", calibration: list, draft: Path
+    target: "Target",
+    network: "keras.Model",
+    reference: "Predictor",
+    pairs: "list[Pair]",
+    calibration: list,
+    draft: Path,
 ) -> Checked:
     """Writes one artifact into `draft`, opens it with its runtime and compares."""
     from sr_keras import component, exporters
@@ -260,7 +265,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", type=Path, help="run folder or .keras file")
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help="recipe file or name: default, server, mobile")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", default="default", help="recipe file or name: default, server, mobile"
+    )
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="default: <MODEL>/export/<recipe>")
     options = parser.parse_args(argv)
     return cli.run(lambda: _main(options))
@@ -274,7 +281,7 @@ def _main(options: argparse.Namespace) -> int:
     folder = options.out or base / "export" / Path(options.recipe).stem
     try:
         checked = export(options.model, plan, folder)
-    except OverTolerance as failure:
+    except OverToleranceError as failure:
         checked = failure.args[0]
         print(table(checked))
         for artifact in checked:

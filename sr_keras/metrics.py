@@ -31,7 +31,9 @@ class Protocol:
 PROTOCOLS = {
     p.name: p
     for p in (
-        Protocol("y", True, True, "Y of BT.601 (16-235), prediction rounded to uint8, border of `scale` cut, grey as grey"),
+        Protocol(
+            "y", True, True, "Y of BT.601 (16-235), prediction rounded to uint8, border of `scale` cut, grey as grey"
+        ),
         Protocol("rgb", False, True, "all channels, prediction rounded to uint8, border of `scale` cut"),
         Protocol("y-float", True, False, "as y, but the prediction is not rounded"),
     )

@@ -17,7 +17,8 @@ class Predictor:
     """Enlarges a picture by `scale`.
 
     `network` maps float32 `[B, H, W, channels]` in [0, 1] to `[B, scale*H, scale*W, channels]`; `size` is the only
-    LR (height, width) it takes, None where it takes any. One that `interpolates` takes pixels of any type and channels.
+    LR (height, width) it takes, None where it takes any. One that `interpolates` takes pixels of any type and any
+    number of channels.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -141,6 +142,7 @@ def _loader(path: Path) -> Callable:
 def load_keras(path: Path):
     """Loads a .keras file without its training state. Raises `InputError` if it is none."""
     import importlib
+    import zipfile
 
     import keras
 
@@ -148,6 +150,8 @@ def load_keras(path: Path):
 
     for name in component.names(layers):
         importlib.import_module(f"{layers.__name__}.{name}")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: is not a .keras file; give one that Keras 3 saved.")
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -51,9 +51,7 @@ def _whole_pixels(reach: _Reach) -> int:
 def _walk(model, inputs: list[_Reach | None]) -> list[_Reach | None]:
     graph = getattr(model, "_functional", None) or model  # a Sequential model keeps its graph inside
     if not hasattr(graph, "_nodes_by_depth"):
-        raise ValueError(
-            f"a receptive field needs a functional model, got {_named(model)}; rebuild it as one."
-        )
+        raise ValueError(f"a receptive field needs a functional model, got {_named(model)}; rebuild it as one.")
     reaches = {id(tensor): reach for tensor, reach in zip(graph.inputs, inputs, strict=True)}
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
@@ -74,9 +72,7 @@ def _widest(layer, inputs: list[_Reach | None]) -> _Reach | None:
     if len(known) < len(inputs):
         return None
     if len({reach.resolution for reach in known}) > 1:
-        raise ValueError(
-            f"a layer must join tensors of one resolution, {_named(layer)} has several; enlarge first."
-        )
+        raise ValueError(f"a layer must join tensors of one resolution, {_named(layer)} has several; enlarge first.")
     return max(known, key=lambda reach: reach.radius)
 
 
@@ -126,9 +122,7 @@ def _window(layer, reach: _Reach, kernel_size, dilation_rate) -> _Reach:
     for size, dilation in zip(kernel_size, dilation_rate, strict=True):
         extent = (size - 1) * dilation + 1
         # "same" pads by the size of the picture when there is a stride, so both ends of the padding count.
-        least, most = (
-            (0, 0) if layer.padding == "valid" else (max(extent - stride, 0) // 2, (extent - 1) // 2)
-        )
+        least, most = (0, 0) if layer.padding == "valid" else (max(extent - stride, 0) // 2, (extent - 1) // 2)
         growth = max(growth, most, extent - least - stride)
     return reach.shrink(growth, stride)
 
@@ -136,9 +130,7 @@ def _window(layer, reach: _Reach, kernel_size, dilation_rate) -> _Reach:
 def _transposed(layer, reach: _Reach) -> _Reach:
     stride = _square_stride(layer)
     if layer.output_padding is not None:
-        raise ValueError(
-            f"output_padding must be None, {_named(layer)} has {layer.output_padding}; leave it out."
-        )
+        raise ValueError(f"output_padding must be None, {_named(layer)} has {layer.output_padding}; leave it out.")
     growth = 0
     for size, dilation in zip(layer.kernel_size, layer.dilation_rate, strict=True):
         extent = (size - 1) * dilation + 1

@@ -10,8 +10,10 @@ from sr_keras import config
 class Target(config.Component):
     """One artifact: an exporter's name and options, and how far from Keras it may be."""
 
-    tolerance: float | None = Field(None, gt=0, description="largest absolute difference from Keras, pixels in [0, 1]")
-    psnr: float | None = Field(None, gt=0, description="least PSNR in dB against Keras' output")
+    tolerance: float | None = Field(
+        default=None, gt=0, description="largest absolute difference from Keras, pixels in [0, 1]"
+    )
+    psnr: float | None = Field(default=None, gt=0, description="least PSNR in dB against Keras' output")
 
     def options(self) -> dict:
         """Returns the exporter's own options, with its name."""

@@ -1,10 +1,12 @@
 """`python -m sr_keras.train`: from pictures to a trained network in a run folder."""
 
 import argparse
+import contextlib
 import json
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,9 +42,10 @@ def train(
     from rich.console import Console
 
     from sr_keras import component, content, data, degradations, devices, optimization
+    from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
-    config = _claimed(config, run, devices.precision(config.precision))
+    config = _resolved(config, run, devices.precision(config.precision))
     steps = config.train.epochs * config.train.steps_per_epoch
     keras.utils.set_random_seed(config.seed)
     luma = config.data.channels == "y"
@@ -72,6 +75,7 @@ def train(
     if first >= steps:
         return _finished(run, twin)
 
+    write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
     clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
     dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
     watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
@@ -91,21 +95,18 @@ class Stopped(KeyboardInterrupt):
         self.signal = signal
 
 
-def _claimed(config: "Config", run: Run, precision: str) -> "Config":
-    """Writes the resolved config into a new run folder, or checks it against the run that is there."""
+def _resolved(config: "Config", run: Run, precision: str) -> "Config":
+    """Settles the precision: the run's own where there is one, whose config is checked against this one."""
     from sr_keras import config as config_file
 
     if not run.config.is_file():
-        resolved = config.model_copy(update={"precision": precision})
-        write_whole(run.config, lambda beside: beside.write_text(config_file.dump(resolved), encoding="utf-8"))
-        return resolved
+        return config.model_copy(update={"precision": precision if config.precision == "auto" else config.precision})
     there = run.load_config()
     if config.precision == "auto":
         config = config.model_copy(update={"precision": there.precision})
     changed = [d for d in config_file.differences(there, config) if d.split(" is ")[0] not in _MAY_CHANGE]
     if changed:
         raise InputError(f"{run.folder}: holds a run of another config ({'; '.join(changed)}); take another --run.")
-    write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
     return config
 
 
@@ -123,9 +124,7 @@ def _sources(config: "Config", split: Literal["train", "valid"], console: "Conso
             bar.update(task, completed=done, total=total, visible=True)
 
         sources = config_file.sources(config, split)
-        opened = data.open_sources(
-            sources, scale=config.scale, split=split, cache=config.data.cache, progress=progress
-        )
+        opened = data.open_sources(sources, scale=config.scale, split=split, cache=config.data.cache, progress=progress)
     for reason in (r for p in opened for s in (p.hr, p.lr) if s for r in s.skipped):
         console.print(f"[yellow]warning:[/] skipped {reason}", highlight=False)
     return opened
@@ -198,9 +197,7 @@ def _watch(
     from sr_keras import config as config_file
 
     epoch = config.train.steps_per_epoch
-    validate = callbacks.Validate(
-        twin, validation, run, record, scale=config.scale, every=epoch, first_step=first
-    )
+    validate = callbacks.Validate(twin, validation, run, record, scale=config.scale, every=epoch, first_step=first)
     every = config.train.checkpoint_every or epoch
     checkpoint = callbacks.Checkpoint(run, record, every=every, total=steps, first_step=first)
     board = callbacks.TensorBoard(
@@ -261,7 +258,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(source: str, overrides: list[str], folder: str | None) -> int:
-    from filelock import FileLock, Timeout
     from rich.console import Console
 
     from sr_keras import config as config_file
@@ -272,22 +268,38 @@ def _main(source: str, overrides: list[str], folder: str | None) -> int:
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"{run.folder}: is a file; give --run a folder.")
     if is_finished(config, run):
-        _claimed(config, run, config.precision)
+        _resolved(config, run, config.precision)
         print(_summary(run))
         return 0
-    run.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.folder / ".lock", timeout=0):
+        with _only_one(run):
             start = time.time()
             train(config, run, console=console)
             console.print(f"trained in {(time.time() - start) / 60:.1f} minutes")
-    except Timeout:
-        raise InputError(f"{run.folder}: another process is training there; wait for it or take another --run.") from None
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return 130
     print(_summary(run))
     return 0
+
+
+@contextlib.contextmanager
+def _only_one(run: Run) -> Iterator[None]:
+    """Locks the run folder; one that held nothing before and got no config is removed again."""
+    from filelock import FileLock, Timeout
+
+    was_there = run.folder.exists()
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(run.folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{run.folder}: another process trains there; wait for it or take another --run.") from None
+    except OSError as error:
+        raise InputError(f"{run.folder}: can't be written ({error.strerror}); take another --run.") from error
+    finally:
+        if not was_there and not run.config.is_file():
+            shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def _summary(run: Run) -> str:

@@ -1,6 +1,7 @@
 """Every exporter against Keras: the file gives the picture that the network gives."""
 
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from sr_keras.errors import InputError
 from sr_keras.exporters import onnx, saved_model, tflite
 from sr_keras.exporters._artifact import whole
-from sr_keras.exporters._float32 import float32_twin
+from sr_keras.float32 import float32_twin
 
 SCALE, EVEN, ODD = 2, (16, 24), (19, 23)
 LARGEST_DIFFERENCE = {
@@ -41,12 +42,16 @@ def smooth_pictures(count, height, width, seed=0):
     return np.clip(tf.image.resize(noise, (height, width), "bicubic").numpy(), 0.0, 1.0)
 
 
+def calibration_pictures():
+    # Of unequal sizes, and grey: they reach neither 0 nor 1.
+    return [0.2 + 0.6 * smooth_pictures(1, 24 + 2 * k, 31 - k, seed=k)[0] for k in range(4)]
+
+
 def save(target, network, folder, size=None):
     name, _, precision = target.rpartition("_") if target.startswith("tflite") else (target, "", "")
     if not precision:
         return LOADERS[name].save(network, folder, size=size)
-    calibration = [smooth_pictures(1, 24 + 2 * k, 31 - k, seed=k)[0] for k in range(4)]
-    return tflite.save(network, folder, size=size, precision=precision, calibration=calibration)
+    return tflite.save(network, folder, size=size, precision=precision, calibration=calibration_pictures())
 
 
 def load(target, path):
@@ -196,6 +201,14 @@ def test_int8_takes_uint8_as_it_is_in_a_picture_file(exported):
 def test_int8_computes_in_whole_numbers_alone(exported):
     interpreter = Interpreter(model_path=str(exported("tflite_int8")))
     assert {t["dtype"] for t in interpreter.get_tensor_details()} <= {np.int8, np.uint8, np.int32}
+
+
+def test_int8_output_has_the_range_of_the_calibration_pictures(tmp_path):
+    lr: Any = keras.Input((None, None, 3))
+    slope = keras.Model(lr, lr[:, :, 1:] - lr[:, :, :-1])  # 0 for the black and the white picture
+    artifact = tflite.load(tflite.save(slope, tmp_path, precision="int8", calibration=calibration_pictures()))
+    picture = calibration_pictures()[0][None]
+    np.testing.assert_allclose(artifact(picture), slope(picture), atol=0.01)
 
 
 @pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])

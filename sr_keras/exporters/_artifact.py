@@ -130,16 +130,3 @@ def opening(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         raise InputError(f"{path} is not a readable {what}; export the network again.") from error
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Adds to the ImportError of an optional runtime how `pip` installs it.
-
-    Raises:
-        ImportError: the runtime is not there.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(f"{error}; run `pip install 'sr_keras[{name}]'`.", name=error.name) from error

@@ -11,8 +11,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from sr_keras.errors import InputError
-from sr_keras.exporters._artifact import Artifact, artifact, extra, opening, size_name, tensor_spec, whole
-from sr_keras.exporters._float32 import float32_twin
+from sr_keras.exporters._artifact import Artifact, artifact, opening, size_name, tensor_spec, whole
+from sr_keras.float32 import float32_twin
 
 if TYPE_CHECKING:
     import onnx
@@ -26,13 +26,12 @@ def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = Non
 
     Raises:
         InputError: the network has an operator that ONNX lacks, such as a grouped convolution.
-        ImportError: `onnx` or `tf2onnx` is not installed.
 
     See https://github.com/onnx/tensorflow-onnx.
     """
-    with extra("onnx"):
-        import onnx
-        import tf2onnx
+    import onnx
+    import tf2onnx
+
     network = float32_twin(model)
     spec = tensor_spec(network, batch=None, size=size)
     function = tf.function(lambda lr: {"sr": network(lr, training=False)}, input_signature=[spec])
@@ -43,8 +42,7 @@ def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = Non
         onnx.checker.check_model(proto, full_check=True)  # tf2onnx only logs what it could not convert
     except onnx.checker.ValidationError as error:
         raise InputError(
-            "ONNX must have every operator of the network, but says: "
-            f"{str(error).splitlines()[0]}; replace that layer."
+            f"ONNX must have every operator of the network, but says: {str(error).splitlines()[0]}; replace that layer."
         ) from error
     path = Path(folder) / ("model.onnx" if size is None else f"model_{size_name(size)}.onnx")
     with whole(path) as draft:
@@ -57,13 +55,12 @@ def load(path: Path) -> Artifact:
 
     Raises:
         InputError: there is nothing at `path`, it is no ONNX file, or does not take pictures `[N, H, W, C]`.
-        ImportError: `onnx` or `onnxruntime` is not installed.
 
     See https://onnxruntime.ai/docs/api/python/api_summary.html.
     """
-    with extra("onnx"):
-        import onnx
-        import onnxruntime
+    import onnx
+    import onnxruntime
+
     path = Path(path)
     with opening(path, "ONNX file", DecodeError, OSError, onnx.checker.ValidationError):
         proto = onnx.load(path)

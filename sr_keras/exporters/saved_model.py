@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sr_keras.errors import InputError
 from sr_keras.exporters._artifact import Artifact, artifact, opening, tensor_spec, whole, write_saved_model
-from sr_keras.exporters._float32 import float32_twin
+from sr_keras.float32 import float32_twin
 
 
 def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = None) -> Path:
@@ -52,11 +52,7 @@ def load(path: Path) -> Artifact:
     with opening(path, "SavedModel folder", OSError, ValueError, tf.errors.OpError):
         root = tf.saved_model.load(str(path))
     signature = root.signatures.get("serving_default")
-    if (
-        signature is None
-        or len(signature.structured_input_signature[1]) != 1
-        or len(signature.structured_outputs) != 1
-    ):
+    if signature is None or len(signature.structured_input_signature[1]) != 1 or len(signature.structured_outputs) != 1:
         raise InputError(
             f"{path} needs a signature serving_default of one input and one output; export the network again."
         )

@@ -17,14 +17,13 @@ from sr_keras.errors import InputError
 from sr_keras.exporters._artifact import (
     Artifact,
     artifact,
-    extra,
     opening,
     size_name,
     tensor_spec,
     whole,
     write_saved_model,
 )
-from sr_keras.exporters._float32 import float32_twin
+from sr_keras.float32 import float32_twin
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -71,9 +70,7 @@ def save(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.uint8
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", r"\s*Warning: tf.lite.Interpreter is deprecated"
-            )  # its own use of it
+            warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")  # its own use of it
             content = converter.convert()
     _refuse_nonsense(content, precision)
     name = f"model_{precision}" if size is None else f"model_{precision}_{size_name(size)}"
@@ -88,7 +85,6 @@ def load(path: Path) -> Artifact:
 
     Raises:
         InputError: there is nothing at `path`, it is no TFLite file, or does not take one picture at a time.
-        ImportError: `ai_edge_litert` is not installed.
 
     See https://ai.google.dev/edge/api/tflite/python/tf/lite/Interpreter.
     """
@@ -99,9 +95,7 @@ def load(path: Path) -> Artifact:
     source = interpreter.get_input_details()[0]
     batch, *shape = (None if n < 0 else int(n) for n in source["shape_signature"])
     if batch not in (None, 1):
-        raise InputError(
-            f"{path} must take one picture at a time, but takes {batch}; export it with a batch of 1."
-        )
+        raise InputError(f"{path} must take one picture at a time, but takes {batch}; export it with a batch of 1.")
 
     def run(lr: np.ndarray) -> np.ndarray:
         return np.concatenate([_run_one(interpreter, picture[None]) for picture in lr])
@@ -119,9 +113,7 @@ def _calibration(
     pictures: Sequence[np.ndarray], model: keras.Model, size: tuple[int, int] | None
 ) -> list[dict[str, np.ndarray]]:
     if not pictures:
-        raise InputError(
-            "int8 needs calibration, got no pictures; give some, float32 [H, W, C] in [0, 1], of LR size."
-        )
+        raise InputError("int8 needs calibration, got no pictures; give some, float32 [H, W, C] in [0, 1], of LR size.")
     _, height, width, channels = model.input_shape
     for picture in pictures:
         if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] != channels:
@@ -162,14 +154,13 @@ def _refuse_nonsense(content: bytes, precision: str) -> None:
     scale, zero_point = interpreter.get_input_details()[0]["quantization"]
     if precision == "int8" and (abs(scale * 255 - 1) > 1e-4 or zero_point != 0):
         raise RuntimeError(
-            f"The int8 input must have scale 1/255 and zero point 0, got {scale} and {zero_point}; "
-            "report it as a bug."
+            f"The int8 input must have scale 1/255 and zero point 0, got {scale} and {zero_point}; report it as a bug."
         )
 
 
 def _interpreter(content: bytes) -> Interpreter:
-    with extra("tflite"):
-        from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter
+
     return Interpreter(model_content=content, num_threads=os.cpu_count())
 
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from sr_keras import resize
+
 
 @keras.saving.register_keras_serializable("sr_keras")
 class Bicubic(keras.layers.Layer):
@@ -44,17 +46,9 @@ def _kernel(scale: int, channels: int) -> np.ndarray:
     """Returns the weights of every phase, `[5, 5, C, scale*scale*C]`, as `depth_to_space` wants them."""
     taps = np.arange(-Bicubic.radius, Bicubic.radius + 1)
     centres = (np.arange(scale) + 0.5) / scale - 0.5
-    weights = _cubic(taps[:, None] - centres)
+    weights = resize.KERNELS["bicubic"][0](taps[:, None] - centres)
     kernel = np.einsum("yp,xq,ab->yxapqb", weights, weights, np.eye(channels))
     return kernel.reshape(len(taps), len(taps), channels, scale * scale * channels).astype("float32")
-
-
-def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Returns Keys' cubic convolution kernel, with a = -0.5, at these distances in pixels."""
-    d = np.abs(distance)
-    near = 1.5 * d**3 - 2.5 * d**2 + 1
-    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-    return np.where(d <= 1, near, np.where(d <= 2, far, 0.0))
 
 
 def _replicate_border(x):

@@ -6,9 +6,7 @@ from keras import layers, ops
 from sr_keras.models._blocks import check_scale, conv
 
 
-def build(
-    *, scale: int, channels: int = 3, filters: int = 32, blocks: int = 4, tail: bool = False
-) -> keras.Model:
+def build(*, scale: int, channels: int = 3, filters: int = 32, blocks: int = 4, tail: bool = False) -> keras.Model:
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]`, clipped to [0, 1].
 
     The anchor is the nearest-neighbour enlargement without a resize operation: the input repeated `scale**2`

@@ -6,9 +6,7 @@ from keras import layers
 from sr_keras.models._blocks import check_scale, conv
 
 
-def build(
-    *, scale: int, channels: int = 3, filters: int = 32, height: int = 14, width: int = 14
-) -> keras.Model:
+def build(*, scale: int, channels: int = 3, filters: int = 32, height: int = 14, width: int = 14) -> keras.Model:
     """Maps `[B, height, width, C]` in [0, 1] to `[B, scale*height, scale*width, C]`.
 
     The input size is fixed, because the fully connected layer has a weight for every pair of positions; the
