@@ -26,6 +26,7 @@ from sr_keras.run import Run, write_json, write_whole
 class Record:
     """What a run knows beside its tensors; kept in checkpoints/progress.json."""
 
+    step: int = 0
     best_psnr: float = float("-inf")
     best_ssim: float = float("nan")
     best_step: int = 0
@@ -121,9 +122,9 @@ class Checkpoint(StepCallback):
         if self._saved_at != self.step:
             now = time.time()
             self.record.seconds += now - self._since
-            self._since = now
+            self._since, self.record.step = now, self.step
             self.record.save(self.run)
-            write_whole(self.run.last, lambda beside: self.model.save_weights(beside, overwrite=True))
+            write_whole(self.run.last, lambda beside: beside.write_bytes(content.state(self.model)))
             self._saved_at = self.step
 
 
@@ -178,7 +179,7 @@ class TensorBoard(StepCallback):
         self.model.reset_metrics()
 
     def _write_speed(self) -> None:
-        tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate))
+        tf.summary.scalar("learning_rate", float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
         tf.summary.scalar("speed/steps_per_second", self._counted / max(self._busy, 1e-9))
         if self.clock is not None:
             waited = self.clock.seconds - self._waited

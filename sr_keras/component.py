@@ -51,11 +51,14 @@ def _module(family: ModuleType, name: object) -> ModuleType:
     target = name if "." in name else f"{family.__name__}.{name}"
     if "." not in name and name not in names(family):
         raise InputError(f"{kind} has no '{name}'{did_you_mean(name, names(family))}.")
+    missing = InputError(f"{kind}: there is no module '{name}'; is its folder on PYTHONPATH?")
+    if target.startswith("."):
+        raise missing
     try:
         return importlib.import_module(target)
     except ModuleNotFoundError as error:
-        if error.name and target.startswith(error.name):
-            raise InputError(f"{kind}: there is no module '{name}'; is its folder on PYTHONPATH?") from error
+        if error.name and f"{target}.".startswith(f"{error.name}."):
+            raise missing from error
         raise
 
 

@@ -55,8 +55,10 @@ def _listed(value: Any) -> Any:
 
 
 Named = Annotated[Component, BeforeValidator(_named)]
-Terms = Annotated[tuple[Annotated[Loss, BeforeValidator(_named)], ...], BeforeValidator(_listed), Field(min_length=1)]
-Sources = Annotated[tuple[Annotated[Source, BeforeValidator(_source)], ...], BeforeValidator(_listed)]
+Terms = Annotated[tuple[Annotated[Loss, BeforeValidator(_named)], ...], Field(min_length=1), BeforeValidator(_listed)]
+Sources = Annotated[
+    tuple[Annotated[Source, BeforeValidator(_source)], ...], Field(min_length=1), BeforeValidator(_listed)
+]
 
 
 class Data(Section):
@@ -151,7 +153,7 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
             raise InputError(f"override '{override}': write key=value, such as train.batch=8.")
         try:
             _set(content, key.split("."), yaml.load(text, Loader=_Loader))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
             raise InputError(f"override '{override}': the value is not YAML ({_problem(error)}).") from error
     return parse(content, where=str(path))
 
@@ -237,14 +239,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read as text ({error}).") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
         raise InputError(f"{path}: is not YAML ({_problem(error)}).") from error
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path}: must hold keys and values, got {type(content).__name__}.")
     return content or {}
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _problem(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

@@ -1,10 +1,14 @@
 """Supervised training: a functional model compiled with a weighted sum of losses, each term in the logs."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import ops
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -26,7 +30,9 @@ def compile_supervised(generator: keras.Model, terms: Sequence[Term], optimizer:
     """
 
     def loss(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
-        return tf.add_n([term.weight * term.function(hr, sr) for term in terms])
+        # Keras divides losses by the replicas, whose gradients are summed, but leaves a scalar as it is.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return tf.add_n([term.weight * term.function(hr, sr) for term in terms]) / replicas
 
     metrics = [keras.metrics.MeanMetricWrapper(psnr, name="psnr")]
     if len(terms) > 1:
@@ -61,9 +67,38 @@ def averaged_weights(model: keras.Model) -> list:
     `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
     """
     trained = model.get_weights()
-    if not model.optimizer.use_ema or int(model.optimizer.iterations) == 0:
+    if not model.optimizer.use_ema or steps_done(model) == 0:
         return trained
     model.optimizer.finalize_variable_values(model.trainable_variables)
     averaged = model.get_weights()
     model.set_weights(trained)
     return averaged
+
+
+def steps_done(model: keras.Model) -> int:
+    """Returns the step count that the optimizer keeps, on one device or several."""
+    return int(ops.convert_to_numpy(model.optimizer.iterations))
+
+
+def state(model: keras.Model) -> bytes:
+    """Packs the weights and the optimizer's variables (step, slots, averages) of a compiled model as an .npz file.
+
+    It is made in memory: on a full disk the HDF5 library of `save_weights` prints pages of errors and crashes.
+    """
+    packed = io.BytesIO()
+    np.savez(packed, *(ops.convert_to_numpy(variable) for variable in _variables(model)))
+    return packed.getvalue()
+
+
+def restore(model: keras.Model, path: Path) -> None:
+    """Puts `state` back. Raises `ValueError` if it is of another network, `OSError` if it can't be read."""
+    with np.load(path) as packed:
+        variables, values = _variables(model), [packed[name] for name in packed.files]
+    if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
+        raise ValueError("it is of another network or optimizer")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: keras.Model) -> list:
+    return [*model.weights, *model.optimizer.variables]

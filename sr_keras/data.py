@@ -73,8 +73,8 @@ def _matched(high: store.Store, low: store.Store, scale: int, where: str) -> tup
         got = (low.heights[match], low.widths[match])
         if want != got:
             raise InputError(
-                f"{where}/{low.names[match]}: is {got[0]}x{got[1]}, but its HR picture of "
-                f"{high.heights[k]}x{high.widths[k]} at scale {scale} needs {want[0]}x{want[1]}; check scale and folders."
+                f"{where}/{low.names[match]}: is {got[0]}x{got[1]}, but its HR picture of {high.heights[k]}x"
+                f"{high.widths[k]} at scale {scale} needs {want[0]}x{want[1]}; check scale and folders."
             )
         order.append(match)
     return high, low.take(order)

@@ -59,7 +59,7 @@ class Predictor:
 
 
 def interpolation(method: str, scale: int) -> Predictor:
-    """Makes a baseline that enlarges as MATLAB's imresize does; uint8 pixels are rounded between its passes, as there."""
+    """Makes a baseline that enlarges as MATLAB's imresize does; uint8 pixels are rounded between its passes."""
 
     def enlarge(batch: np.ndarray) -> np.ndarray:
         pictures = batch if batch.dtype == np.uint8 else image.to_float(batch)

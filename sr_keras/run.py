@@ -41,7 +41,7 @@ class Run:
     @property
     def last(self) -> Path:
         """The checkpoint that a run resumes from: weights, optimizer with averages, step."""
-        return self.folder / "checkpoints" / "last.weights.h5"
+        return self.folder / "checkpoints" / "last.npz"
 
     @property
     def progress(self) -> Path:

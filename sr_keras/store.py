@@ -80,17 +80,22 @@ def open_folder(
     cache = cache or Path(os.environ.get("SR_KERAS_CACHE", Path.home() / ".cache" / "sr_keras"))
     family, fingerprint = _key(folder, files)
     place = cache / f"{family}-{fingerprint}"
-    if not (place / "index.json").is_file():
+    if not _is_whole(place):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(cache / f"{family}.lock"):
-                if not (place / "index.json").is_file():
+                if not _is_whole(place):
                     _build(place, folder, files, progress)
                     _remove_older(cache, family, keep=place)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise InputError(f"{cache}: the picture store can't be built there ({reason}); set data.cache.") from error
     return _opened(place)
+
+
+def _is_whole(place: Path) -> bool:
+    """A process killed while it removed an old store may have left one of the files, and the folder may change back."""
+    return (place / "index.json").is_file() and (place / "pixels.bin").is_file()
 
 
 def _key(folder: Path, files: list[Path]) -> tuple[str, str]:
@@ -108,6 +113,7 @@ def _build(place: Path, folder: Path, files: list[Path], progress: Callable[[int
     partial.mkdir()
     try:
         _write(partial, folder, files, progress)
+        shutil.rmtree(place, ignore_errors=True)
         os.replace(partial, place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,7 +72,7 @@ def train(
         )
         content.compile_supervised(generator, terms, optimizer)
         record = _resumed(run, generator, config, console)
-    first = int(optimizer.iterations.numpy())
+    first = content.steps_done(generator)
     if first >= steps:
         return _finished(run, twin)
 
@@ -117,7 +118,7 @@ def _sources(config: "Config", split: Literal["train", "valid"], console: "Conso
     from sr_keras import config as config_file
     from sr_keras import data
 
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding pictures", total=None, visible=False)
 
         def progress(done: int, total: int) -> None:
@@ -154,6 +155,8 @@ def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
     keras.config.set_dtype_policy(precision)
     try:
         return component.build(models, config.model.model_dump(), scale=config.scale, channels=channels)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"model {config.model.name}: {error}") from error
     finally:
@@ -162,15 +165,16 @@ def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
 
 def _resumed(run: Run, generator: "keras.Model", config: "Config", console: "Console") -> "Record":
     """Restores the last checkpoint, or starts from other weights; returns what the run knows so far."""
+    from sr_keras import content
     from sr_keras.callbacks import Record
 
     if run.last.is_file() and run.progress.is_file():
         try:
-            generator.load_weights(run.last)
+            content.restore(generator, run.last)
             record = Record(**json.loads(run.progress.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
-        console.print(f"going on from step {int(generator.optimizer.iterations.numpy())}")
+        console.print(f"going on from step {content.steps_done(generator)}")
         return record
     if config.start_from:
         _start_from(generator, config.start_from, console)

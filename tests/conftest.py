@@ -1,0 +1,26 @@
+"""What every test shares: the data root, a cache of its own, and a quiet TensorFlow."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow
+
+CHECKOUT = Path(__file__).parent.parent
+_DATA = Path(os.environ.get("SR_KERAS_DATA") or CHECKOUT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with eval/Set5 and eval/Set14; what needs it is skipped where there is none."""
+    if not (_DATA / "eval" / "Set5" / "HR").is_dir():
+        pytest.skip(f"no eval/Set5/HR below {_DATA}; set SR_KERAS_DATA to the data root")
+    return _DATA
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch, tmp_path_factory):
+    """Nothing is read from or left in the user's cache and data root."""
+    monkeypatch.setenv("SR_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("SR_KERAS_DATA", raising=False)

@@ -1,0 +1,225 @@
+"""Training: exact resume, several devices, stopping, starting from other weights, run folders."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sr_keras import config as config_file
+from sr_keras import train
+from sr_keras.errors import InputError
+from sr_keras.run import Run
+
+TINY = (
+    "precision=float32", "model.filters=4", "model.blocks=1", "data.patch=16", "train.batch=4",
+    "train.epochs=3", "train.steps_per_epoch=8", "train.log_every=1000", "train.schedule.warmup=2",
+)  # fmt: skip
+
+
+@pytest.fixture
+def photographs(tmp_path_factory):
+    """A folder of two small photographs, quicker to validate on than the embedded ones."""
+    import skimage.data
+
+    from sr_keras import image
+
+    folder = tmp_path_factory.mktemp("photographs")
+    image.write(folder / "cat.png", skimage.data.chelsea()[100:164, 100:180])
+    image.write(folder / "cup.png", skimage.data.coffee()[100:180, 200:264])
+    return [f"data.train={folder}", f"data.valid={folder}"]
+
+
+def arrays(run):
+    with np.load(run.last) as packed:
+        return [packed[name] for name in packed.files]
+
+
+def trained(folder, *overrides):
+    run = Run(folder)
+    train.train(config_file.load("quickstart", [*TINY, *overrides]), run)
+    return run
+
+
+def command(folder, *overrides):
+    return [sys.executable, "-m", "sr_keras.train", *TINY, *overrides, "--run", str(folder)]
+
+
+def same(left, right):
+    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, photographs):
+    slow = [*photographs, "train.checkpoint_every=3", "train.epochs=40"]
+    whole = trained(tmp_path / "whole", *slow)
+    process = subprocess.Popen(command(tmp_path / "killed", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = Run(tmp_path / "killed")
+    while not killed.last.is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.results.is_file()
+    trained(killed.folder, *slow)
+    assert same(arrays(whole), arrays(killed))
+
+
+@pytest.mark.slow
+def test_five_random_kills_change_nothing(tmp_path, photographs):
+    slow = [*photographs, "train.checkpoint_every=7", "train.epochs=10", "train.steps_per_epoch=500"]
+    whole = trained(tmp_path / "whole", *slow)
+    killed, random, kills = Run(tmp_path / "killed"), np.random.default_rng(), 0
+    while not killed.results.is_file():
+        process = subprocess.Popen(command(killed.folder, *slow))
+        try:
+            process.wait(random.uniform(6.0, 9.0) if kills < 5 else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills == 5
+    assert same(arrays(whole), arrays(killed))
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, photographs):
+    long = [*photographs, "train.checkpoint_every=3", "train.epochs=1000"]
+    process = subprocess.Popen(command(tmp_path / "run", *long), stderr=subprocess.PIPE, text=True)
+    run = Run(tmp_path / "run")
+    while not run.last.is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    step = int(json.loads(run.progress.read_text())["step"])
+    assert f"at step {step};" in said
+
+
+def test_more_epochs_go_on_from_the_end_of_a_finished_run(tmp_path, photographs):
+    constant = [*photographs, "train.schedule=constant"]
+    once = trained(tmp_path / "once", *constant, "train.epochs=5")
+    twice = trained(tmp_path / "twice", *constant)
+    trained(tmp_path / "twice", *constant, "train.epochs=5")
+    assert same(arrays(once), arrays(twice))
+
+
+def test_two_devices_give_the_weights_of_one_with_the_same_global_batch(tmp_path, photographs):
+    script = f"""
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from sr_keras import config, train
+from sr_keras.run import Run
+from pathlib import Path
+settings = config.load("quickstart", {[*TINY, *photographs]!r} + ["losses=[l1, {{name: ssim, weight: 0.1}}]"])
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert two.num_replicas_in_sync == 2
+train.train(settings, Run(Path("two")), strategy=two)
+train.train(settings, Run(Path("one")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    pairs = zip(arrays(Run(tmp_path / "one")), arrays(Run(tmp_path / "two")), strict=True)
+    assert max(float(np.abs(a.astype("float64") - b).max()) for a, b in pairs) < 1e-6
+
+
+def test_weights_of_another_scale_are_taken_up_to_the_last_layer(tmp_path, photographs):
+    import keras
+
+    source = trained(tmp_path / "x2", *photographs)
+    start = [*photographs, "scale=3", "data.patch=24", f"start_from={source.folder}", "train.learning_rate=1e-30"]
+    target = trained(tmp_path / "x3", *start, "train.ema=null")
+    x2, x3 = (keras.saving.load_model(run.generator, compile=False).get_weights() for run in (source, target))
+    assert same(x2[:4], x3[:4])
+    assert x2[4].shape != x3[4].shape
+
+
+def test_a_run_of_another_config_is_refused_with_the_differences(tmp_path, photographs):
+    run = trained(tmp_path / "run", *photographs)
+    before = run.config.read_bytes()
+    with pytest.raises(InputError, match=r"train\.batch is 4 there and 8 here.*another --run"):
+        trained(tmp_path / "run", *photographs, "train.batch=8")
+    assert run.config.read_bytes() == before
+
+
+def test_bad_options_leave_no_run_folder(tmp_path, capfd):
+    assert train.main(["model.filers=3", "--run", str(tmp_path / "run")]) == 2
+    assert "did you mean 'filters'?" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_run_says_so_and_exits_0(tmp_path, photographs, capsys):
+    run = trained(tmp_path / "run", *photographs)
+    changed = run.generator.stat().st_mtime_ns
+    assert train.main([*TINY, *photographs, "--run", str(run.folder)]) == 0
+    assert "finished, 24 steps" in capsys.readouterr().out
+    assert run.generator.stat().st_mtime_ns == changed
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path, photographs, capfd):
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        assert train.main([*TINY, *photographs, "--run", str(tmp_path / "run")]) == 2
+    assert "another process trains there" in capfd.readouterr().err
+
+
+def test_a_disk_that_fills_while_saving_keeps_the_last_good_checkpoint(tmp_path, photographs):
+    run = trained(tmp_path / "run", *photographs)
+    before = run.last.read_bytes(), run.generator.read_bytes()
+
+    def limit():  # a file can't grow beyond this size: write() fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (run.last.stat().st_size // 2,) * 2)
+
+    more = command(run.folder, *photographs, "train.epochs=4")
+    done = subprocess.run(more, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "what stood there before stays" in done.stderr
+    assert (run.last.read_bytes(), run.generator.read_bytes()) == before
+    assert not [name for name in os.listdir(run.last.parent) if name.startswith("partial")]
+
+
+def test_the_validation_figures_are_those_of_the_saved_network(tmp_path, photographs):
+    from sr_keras.evaluate import evaluate
+
+    run = trained(tmp_path / "run", *photographs)
+    results = json.loads(run.results.read_text())
+    folder = photographs[1].removeprefix("data.valid=")
+    found = evaluate(str(run.folder), tmp_path / folder)
+    assert found.psnr == pytest.approx(results["psnr"], abs=1e-4)
+    assert found.bicubic_psnr == pytest.approx(results["bicubic_psnr"], abs=1e-9)
+
+
+def test_luminance_networks_train_and_enlarge_colour(tmp_path, photographs):
+    from sr_keras import predictor
+
+    y = [*photographs, "data.channels=y", "model={name: espcn}", "losses=mse"]
+    run = trained(tmp_path / "run", *y)
+    predict = predictor.open_model(run.folder)
+    assert predict.channels == 1
+    assert predict(np.full((9, 7, 3), 200, np.uint8)).shape == (18, 14, 3)
+
+
+def test_pairs_of_folders_are_learnt_from(tmp_path, photographs):
+    from sr_keras import image, resize
+
+    hr, lr = tmp_path / "hr", tmp_path / "lr"
+    hr.mkdir()
+    lr.mkdir()
+    for file in image.listing(photographs[0].removeprefix("data.train=")):
+        image.write(hr / file.name, image.read(file))
+        image.write(lr / file.name, resize.imresize(image.read(file), 0.5))
+    made = trained(tmp_path / "made", *photographs)
+    paired = trained(tmp_path / "paired", f"data.train={{hr: {hr}, lr: {lr}}}", photographs[1])
+    assert not same(arrays(made), arrays(paired))
+    assert json.loads(paired.results.read_text())["steps"] == 24
