@@ -254,10 +254,7 @@ def test_a_file_without_its_weights_is_refused(network, tmp_path, monkeypatch):
 
 def test_onnx_names_its_axes(exported):
     graph = onnx_format.load(exported("onnx")).graph
-    axes = [
-        [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
-        for v in (*graph.input, *graph.output)
-    ]
+    axes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)]
     assert axes == [["N", "H", "W", 3], ["N", "H_out", "W_out", 3]]
     assert (graph.input[0].name, graph.output[0].name) == ("lr", "sr")
 

@@ -57,7 +57,9 @@ def same(left, right):
 def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, photographs):
     slow = [*photographs, "train.checkpoint_every=3", "train.epochs=40"]
     whole = trained(tmp_path / "whole", *slow)
-    process = subprocess.Popen(command(tmp_path / "killed", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(tmp_path / "killed", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     killed = Run(tmp_path / "killed")
     while not killed.last.is_file():
         assert process.poll() is None

@@ -1,0 +1,97 @@
+"""Export: every artifact run and compared, the manifest, and what happens when one is too far off."""
+
+import hashlib
+import json
+
+import keras
+import pytest
+
+from sr_keras import component, export, models, predictor, recipe
+from sr_keras.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("network") / "net.keras"
+    component.build(models, {"name": "anchor", "filters": 16, "blocks": 1}, scale=2).save(path)
+    return path
+
+
+def test_the_default_recipe_is_written_checked_and_described(network, tmp_path, capsys):
+    assert export.main([str(network), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["scale"], manifest["halo"], manifest["channels"]) == (2, 3, 3)
+    assert [a["kind"] for a in manifest["artifacts"]] == [
+        "saved_model", "onnx", "tflite float32", "tflite float16", "tflite dynamic", "tflite int8",
+    ]  # fmt: skip
+    for artifact in manifest["artifacts"]:
+        path = tmp_path / "out" / artifact["file"]
+        assert artifact["file"] in said
+        assert artifact["milliseconds"] > 0
+        assert artifact["psnr_vs_hr"] > 20
+        if path.is_file():
+            assert (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) == (
+                artifact["bytes"], artifact["sha256"],
+            )  # fmt: skip
+    differences = {a["kind"]: a["max_abs_difference"] for a in manifest["artifacts"]}
+    assert max(differences[kind] for kind in ("saved_model", "onnx", "tflite float32")) <= 1e-4
+    assert differences["tflite float16"] <= 2e-3
+    assert manifest["artifacts"][-1]["psnr_vs_keras"] >= 40
+    for artifact in manifest["artifacts"]:
+        assert predictor.open_model(tmp_path / "out" / artifact["file"]).scale == 2
+
+
+def test_a_fixed_size_artifact_is_checked_at_its_size(network, tmp_path):
+    plan = recipe.Recipe.model_validate(
+        {"artifacts": [{"name": "tflite", "precision": "float16", "size": [40, 56], "tolerance": 2e-3}]}
+    )
+    (checked,) = export.export(network, plan, tmp_path / "out")
+    assert checked.file == "model_float16_40x56.tflite"
+    assert checked.timed_size == (40, 56)
+    with pytest.raises(InputError, match="takes only pictures of 40x56"):
+        predictor.open_model(tmp_path / "out" / checked.file)(__import__("numpy").zeros((41, 56, 3), "uint8"))
+
+
+def test_an_artifact_over_its_tolerance_leaves_everything_as_it_was(network, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text("of before")
+    (tmp_path / "strict.yaml").write_text("artifacts: [{name: tflite, precision: float16, tolerance: 1.0e-9}]")
+    assert export.main([str(network), str(tmp_path / "strict.yaml"), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "allowed 1.0e-09" in said.err
+    assert "FAILED" in said.out
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert (tmp_path / "out" / "manifest.json").read_text() == "of before"
+
+
+def test_a_mixed_precision_network_is_exported_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        net = component.build(models, {"name": "anchor", "filters": 4, "blocks": 1}, scale=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    net.save(tmp_path / "bf16.keras")
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "tolerance": 1e-4}]})
+    (checked,) = export.export(tmp_path / "bf16.keras", plan, tmp_path / "out")
+    assert checked.fault is None
+
+
+def test_what_is_no_model_is_refused_in_one_line(tmp_path):
+    plan = recipe.load("default")
+    (tmp_path / "net.keras").write_text("not a model")
+    for name, message in (
+        ("net.keras", "is not a .keras file"),
+        ("none.keras", "no such file"),
+        ("a.onnx", "takes a run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export.export(tmp_path / name, plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_exporter_option_is_refused_with_a_suggestion(network, tmp_path):
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "precison": "int8"}]})
+    with pytest.raises(InputError, match="did you mean 'precision'"):
+        export.export(network, plan, tmp_path / "out")
