@@ -62,11 +62,17 @@ def _opened(
 
 
 def _matched(high: store.Store, low: store.Store, scale: int, where: str) -> tuple[store.Store, store.Store]:
-    """Orders the LR pictures as the HR ones, by stem, and checks every size."""
-    by_stem = {Path(name).stem: k for k, name in enumerate(low.names)}
-    order = []
+    """Orders the LR pictures as the HR ones, by path without ending, and checks every size.
+
+    An HR picture whose LR file could not be read is left out; `low.skipped` names that file.
+    """
+    by_stem = {_stem(name): k for k, name in enumerate(low.names)}
+    unreadable = tuple(_stem(reason.partition(": ")[0]) for reason in low.skipped)
+    kept, order = [], []
     for k, name in enumerate(high.names):
-        match = by_stem.get(Path(name).stem)
+        match = by_stem.get(_stem(name))
+        if match is None and any(path.endswith(f"/{_stem(name)}") for path in unreadable):
+            continue
         if match is None:
             raise InputError(f"{where}: has no LR picture for {name}; pairs need the same name in both folders.")
         want = (high.heights[k] // scale, high.widths[k] // scale)
@@ -76,8 +82,13 @@ def _matched(high: store.Store, low: store.Store, scale: int, where: str) -> tup
                 f"{where}/{low.names[match]}: is {got[0]}x{got[1]}, but its HR picture of {high.heights[k]}x"
                 f"{high.widths[k]} at scale {scale} needs {want[0]}x{want[1]}; check scale and folders."
             )
+        kept.append(k)
         order.append(match)
-    return high, low.take(order)
+    return high.take(kept), low.take(order)
+
+
+def _stem(path: str) -> str:
+    return Path(path).with_suffix("").as_posix()
 
 
 @dataclass(frozen=True)

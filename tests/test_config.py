@@ -151,7 +151,10 @@ def test_dump_names_every_default(load):
 
 def test_differences_name_the_keys_with_both_values(load):
     old, new = load("train: {batch: 4}"), load("{train: {batch: 8}, model: {name: anchor, filters: 8}}")
-    assert config.differences(old, new) == ["train.batch is 4 there and 8 here", "model.filters is None there and 8 here"]
+    assert config.differences(old, new) == [
+        "train.batch is 4 there and 8 here",
+        "model.filters is None there and 8 here",
+    ]
 
 
 def test_equal_configs_have_no_differences(load):
@@ -178,6 +181,8 @@ def test_the_data_root_of_the_config_wins_over_the_environment(load, monkeypatch
 
 
 def test_loading_takes_no_tensorflow():
-    code = "import sys; from sr_keras import config; config.load(None); print({'tensorflow', 'keras'} & set(sys.modules))"
+    code = (
+        "import sys; from sr_keras import config; config.load(None); print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
     assert done.stdout == "set()\n"

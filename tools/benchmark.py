@@ -353,7 +353,8 @@ def _crops(pairs: Sequence, random: np.random.Generator, batch: int, patch: int)
         turn = int(random.integers(8))
         for out, picture, factor in ((high[k], hr, SCALE), (low[k], lr, 1)):
             rows, columns = (slice(factor * at, factor * (at + patch)) for at in (top, left))
-            out[:] = np.rot90(picture[rows, columns], turn % 4)[:, :: 1 if turn < 4 else -1]
+            turned = np.rot90(picture[rows, columns], turn % 4)
+            out[:] = turned[:, ::-1] if turn & 4 else turned
     return high, low
 
 
@@ -484,10 +485,9 @@ def _input_rates(
 
 
 def _refuse_other_samples(ways: dict[str, "Store"], batch: int, patch: int) -> None:
-    hr, lr = (part.numpy() for part in next(iter(_dataset(ways["store"], batch, patch)))[::-1])
-    for way, store in ways.items():
-        low, high = next(iter(_dataset(store, batch, patch)))
-        if not (np.array_equal(high, hr) and np.array_equal(low, lr)):
+    firsts = {way: next(iter(_dataset(store, batch, patch))) for way, store in ways.items()}
+    for way, (lr, hr) in firsts.items():
+        if not (np.array_equal(lr, firsts["store"][0]) and np.array_equal(hr, firsts["store"][1])):
             raise RuntimeError(f"{way} gives other samples than the store: nothing to compare.")
 
 
@@ -687,16 +687,16 @@ def _parser() -> argparse.ArgumentParser:
     training_parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     training_parser.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"), default="auto")
     training_parser.add_argument("--torch-precision", choices=("float32", "bfloat16"), default="float32")
-    training_parser.add_argument("--pictures", type=_count, default=100, help="so many of the folder at most")
-    training_parser.add_argument("--threads", type=_count, default=2)
-    training_parser.add_argument("--steps", type=_count, default=20, help="timed in each turn")
-    training_parser.add_argument("--warm-up", type=_count, default=6, help="steps before those, in each turn")
+    training_parser.add_argument("--pictures", type=_count, default=100, help="so many at most (default: 100)")
+    training_parser.add_argument("--threads", type=_count, default=2, help="of each side (default: 2)")
+    training_parser.add_argument("--steps", type=_count, default=20, help="timed in each turn (default: 20)")
+    training_parser.add_argument("--warm-up", type=_count, default=6, help="steps before those (default: 6)")
     input_parser = _kind(kinds, "input", stored_input, "training samples per second, store against files")
     for each in (training_parser, input_parser):
         each.add_argument("--data", type=Path, metavar="FOLDER", help="pictures (default: the embedded photographs)")
-        each.add_argument("--rounds", type=_count, default=7)
+        each.add_argument("--rounds", type=_count, default=7, help="turns of each that count (default: 7)")
     memory_parser = _kind(kinds, "memory", memory, "memory that a large store takes")
-    memory_parser.add_argument("--gigabytes", type=float, default=4.0)
+    memory_parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the store (default: 4)")
     memory_parser.add_argument("--folder", type=Path, help="where the store is made and deleted (default: TMPDIR)")
     for each, seconds in ((input_parser, 3.0), (memory_parser, 30.0)):
         each.add_argument("--seconds", type=float, default=seconds, help=f"of one turn or run (default: {seconds:.0f})")

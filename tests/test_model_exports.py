@@ -1,0 +1,49 @@
+"""Every model through every exporter and precision: slow, `pytest -m slow tests/test_model_exports.py`."""
+
+import keras
+import numpy as np
+import pytest
+
+from sr_keras import component, embedded, exporters, image, metrics, models, predictor, resize
+
+TINY = {
+    "anchor": {"filters": 8, "blocks": 1},
+    "cnn_fc": {"filters": 4, "height": 24, "width": 32},
+    "edsr": {"filters": 8, "blocks": 1},
+    "srresnet": {"filters": 8, "blocks": 1},
+    "vdsr": {"filters": 8, "depth": 3},
+}
+# exporter, its options, largest difference from Keras, least PSNR in dB against Keras
+TARGETS = [
+    ("saved_model", {}, 1e-4, 60),
+    ("onnx", {}, 1e-4, 60),
+    ("tflite", {"precision": "float32"}, 1e-4, 60),
+    ("tflite", {"precision": "float16"}, 1e-2, 50),
+    ("tflite", {"precision": "dynamic"}, 1.0, 30),
+    ("tflite", {"precision": "int8"}, 1.0, 25),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
+@pytest.mark.parametrize("name", component.names(models))
+def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = component.build(models, {"name": name, **TINY.get(name, {})}, scale=scale)
+    reference = predictor.of_keras(model, name)
+    photograph = embedded.photographs("valid").picture(0)
+    lr = image.to_float(resize.imresize(photograph, 1 / 2))
+    sizes = [reference.size] if reference.size else [(24, 32), (31, 19)]
+    crops = [lr[40 : 40 + h, 60 : 60 + w] for h, w in sizes]
+    given = {"calibration": [lr[y : y + 32, x : x + 32] for y in (0, 64) for x in (0, 64, 128)]}
+    save, _ = component.resolve(exporters, exporter, "save")
+    load, _ = component.resolve(exporters, exporter, "load")
+    artifact = load(save(model, tmp_path, **options, **(given if options.get("precision") == "int8" else {})))
+    for crop in crops:
+        expected, found = reference.network(crop[None]), artifact(crop[None])
+        assert found.shape == expected.shape
+        if options.get("precision") == "int8":  # its output can't leave the range it was calibrated on
+            expected, found = np.clip(expected, 0, 1), np.clip(found, 0, 1)
+        assert np.abs(found - expected).max() <= tolerance
+        assert metrics.psnr(expected * 255, found * 255) >= psnr
