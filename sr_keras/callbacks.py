@@ -4,11 +4,14 @@
 `steps_per_epoch` of these steps.
 """
 
+import contextlib
 import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import keras
@@ -20,6 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sr_keras import content, image, metrics, predictor, scoring
 from sr_keras.data import Pair, WaitClock
 from sr_keras.run import Run, write_json, write_whole
+
+_PROFILED = (10, 20)  # steps of this process
 
 
 @dataclass
@@ -92,29 +97,30 @@ class Checkpoint(StepCallback):
     def __init__(self, run: Run, record: Record, *, every: int, total: int, first_step: int) -> None:
         super().__init__(first_step)
         self.run, self.record, self.every, self.total = run, record, every, total
-        self.stopped_by: signal.Signals | None = None
-        self._saved_at, self._since, self._previous = first_step, time.time(), {}
+        self.stopped = False
+        self._saved_at, self._since = first_step, time.time()
 
-    def on_train_begin(self, logs=None) -> None:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            self._previous[kind] = signal.signal(kind, self._stop)
-
-    def on_train_end(self, logs=None) -> None:
-        self.restore_signals()
-
-    def restore_signals(self) -> None:
-        """Gives the signals back to whoever had them."""
-        while self._previous:
-            signal.signal(*self._previous.popitem())
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Within it SIGINT and SIGTERM save and stop after the step under way; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {kind: signal.signal(kind, self._stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
 
     def _stop(self, number: int, frame: object) -> None:
-        self.stopped_by = signal.Signals(number)
+        self.stopped = True
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def after_step(self, logs: Mapping[str, float]) -> None:
-        if self.stopped_by or self.step % self.every == 0 or self.step == self.total:
+        if self.stopped or self.step % self.every == 0 or self.step == self.total:
             self.save()
-        if self.stopped_by:
+        if self.stopped:
             self.model.stop_training = True
 
     def save(self) -> None:
@@ -139,7 +145,7 @@ class TensorBoard(StepCallback):
         self.run, self.record, self.validate, self.hparams = run, record, validate, hparams
         self.clock, self.every, self.histograms, self.profile = clock, every, histograms, profile
         self.panel_pairs = validate.pairs[:panels]
-        self._started, self._busy, self._waited, self._counted = 0.0, 0.0, 0.0, 0
+        self._first, self._started, self._busy, self._waited, self._counted = first_step, 0.0, 0.0, 0.0, 0
 
     def on_train_begin(self, logs=None) -> None:
         from tensorboard.plugins.hparams import api as hp
@@ -158,14 +164,14 @@ class TensorBoard(StepCallback):
         tf.summary.trace_export("generator")
 
     def on_train_batch_begin(self, batch, logs=None) -> None:
-        if self.profile and batch == 10:
+        if self.profile and batch == _PROFILED[0]:
             tf.profiler.experimental.start(str(self.run.logs))
         self._started = time.perf_counter()
 
     def after_step(self, logs: Mapping[str, float]) -> None:
         self._busy += time.perf_counter() - self._started
         self._counted += 1
-        if self.profile and self._counted == 20:
+        if self.profile and self.step - self._first == _PROFILED[1]:
             tf.profiler.experimental.stop()
         validated = self.step % self.validate.every == 0
         if self.step % self.every and not validated:
@@ -185,7 +191,7 @@ class TensorBoard(StepCallback):
             waited = self.clock.seconds - self._waited
             tf.summary.scalar("speed/data_wait_share", min(waited / max(self._busy, 1e-9), 1.0))
             self._waited += waited
-        self._busy, self._counted = 0.0, 20 if self.profile and self._counted > 20 else 0
+        self._busy, self._counted = 0.0, 0
 
     def _write_validation(self) -> None:
         tf.summary.scalar("validation/psnr", self.record.psnr)
@@ -247,3 +253,12 @@ class ProgressBar(StepCallback):
 
     def on_train_end(self, logs=None) -> None:
         self.bar.stop()
+
+
+class Watch(NamedTuple):
+    """The callbacks of a training, in the order in which they act after a step."""
+
+    validate: Validate
+    checkpoint: Checkpoint
+    board: TensorBoard
+    bar: ProgressBar

@@ -13,6 +13,8 @@ from sr_keras.errors import InputError
 if TYPE_CHECKING:
     from sr_keras.config import Config
 
+_PARTIAL = "partial-"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,6 +50,12 @@ class Run:
         """What the trainer knows beside tensors: the best PSNR so far and its step."""
         return self.folder / "checkpoints" / "progress.json"
 
+    def remove_partial(self) -> None:
+        """Removes what a killed process was in the middle of writing."""
+        for folder in (self.folder, self.last.parent):
+            for path in folder.glob(f"{_PARTIAL}*"):
+                path.unlink(missing_ok=True)
+
     def load_config(self) -> "Config":
         """Reads the run's resolved config. Raises `InputError` if the folder is no run."""
         if not self.config.is_file():
@@ -63,7 +71,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     Raises `InputError` on a full disk or a place that can't be written; what stood at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"partial-{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         write(beside)
         with open(beside, "rb+") as file:

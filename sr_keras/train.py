@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     import tensorflow as tf
     from rich.console import Console
 
-    from sr_keras.callbacks import Record
+    from sr_keras.callbacks import Record, Watch
     from sr_keras.config import Config
     from sr_keras.content import Term
     from sr_keras.data import Pair, Patches, Pictures, WaitClock
@@ -73,17 +73,18 @@ def train(
         content.compile_supervised(generator, terms, optimizer)
         record = _resumed(run, generator, config, console)
     first = content.steps_done(generator)
-    if first >= steps:
-        return _finished(run, twin)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
-    clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
-    dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
-    watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
-    checkpoint = watch[1]
-    generator.fit(dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=watch)
-    if checkpoint.stopped_by:
-        raise Stopped(run, checkpoint.step, checkpoint.stopped_by)
+    if first < steps:
+        clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
+        dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
+        watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
+        with watch.checkpoint.on_signals():
+            generator.fit(
+                dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=list(watch)
+            )
+        if watch.checkpoint.stopped:
+            raise Stopped(run, watch.checkpoint.step)
     _write_results(run, config, record, validation, steps, generator)
     return _finished(run, twin)
 
@@ -91,9 +92,8 @@ def train(
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM: everything is saved."""
 
-    def __init__(self, run: Run, step: int, signal: Any) -> None:
+    def __init__(self, run: Run, step: int) -> None:
         super().__init__(f"saved {run.folder} at step {step}; the same command goes on from there")
-        self.signal = signal
 
 
 def _resolved(config: "Config", run: Run, precision: str) -> "Config":
@@ -195,7 +195,7 @@ def _start_from(generator: "keras.Model", place: str, console: "Console") -> Non
 def _watch(
     config: "Config", run: Run, record: "Record", twin: "keras.Model", validation: "list[Pair]",
     clock: "WaitClock | None", console: "Console", *, first: int, steps: int,
-) -> list:  # fmt: skip
+) -> "Watch":  # fmt: skip
     """Makes the callbacks in the order in which they act after a step: validate, save, log, show."""
     from sr_keras import callbacks
     from sr_keras import config as config_file
@@ -209,7 +209,7 @@ def _watch(
         histograms=config.train.weight_histograms, profile=config.train.profile, panels=4, first_step=first,
     )  # fmt: skip
     bar = callbacks.ProgressBar(record, console, steps=steps, epoch=epoch, first_step=first)
-    return [validate, checkpoint, board, bar]
+    return callbacks.Watch(validate, checkpoint, board, bar)
 
 
 def _write_results(
@@ -296,6 +296,7 @@ def _only_one(run: Run) -> Iterator[None]:
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(run.folder / ".lock", timeout=0):
+            run.remove_partial()
             yield
     except Timeout:
         raise InputError(f"{run.folder}: another process trains there; wait for it or take another --run.") from None
