@@ -22,7 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sr_keras import content, image, metrics, predictor, scoring
 from sr_keras.data import Pair, WaitClock
-from sr_keras.run import Run, write_json, write_whole
+from sr_keras.errors import InputError
+from sr_keras.files import write_json, write_whole
+from sr_keras.run import Run
 
 _PROFILED = (10, 20)  # steps of this process
 
@@ -147,10 +149,11 @@ class TensorBoard(StepCallback):
         self.panel_pairs = validate.pairs[:panels]
         self._first, self._started, self._busy, self._waited, self._counted = first_step, 0.0, 0.0, 0.0, 0
 
+        self.writer = tf.summary.create_file_writer(str(run.logs))
+
     def on_train_begin(self, logs=None) -> None:
         from tensorboard.plugins.hparams import api as hp
 
-        self.writer = tf.summary.create_file_writer(str(self.run.logs))
         with self.writer.as_default(step=self.step):
             hp.hparams(dict(self.hparams))
             if self.step == 0:
@@ -176,12 +179,15 @@ class TensorBoard(StepCallback):
         validated = self.step % self.validate.every == 0
         if self.step % self.every and not validated:
             return
-        with self.writer.as_default(step=self.step):
-            for name, value in logs.items():
-                tf.summary.scalar(f"train/{name}", float(value))
-            self._write_speed()
-            if validated:
-                self._write_validation()
+        try:
+            with self.writer.as_default(step=self.step):
+                for name, value in logs.items():
+                    tf.summary.scalar(f"train/{name}", float(value))
+                self._write_speed()
+                if validated:
+                    self._write_validation()
+        except tf.errors.OpError as error:
+            raise InputError(f"{self.run.logs}: can't be written ({error.message}); free some space.") from error
         self.model.reset_metrics()
 
     def _write_speed(self) -> None:
@@ -204,11 +210,16 @@ class TensorBoard(StepCallback):
                 tf.summary.histogram(f"weights/{variable.path}", variable)
         self.writer.flush()
 
+    def close(self) -> None:
+        """Ends what `fit` left open when it was broken off."""
+        if self.profile and _PROFILED[0] < self.step - self._first < _PROFILED[1]:
+            tf.profiler.experimental.stop()
+        self.writer.close()
+
     def on_train_end(self, logs=None) -> None:
         with self.writer.as_default(step=self.step):
             tf.summary.scalar("final/psnr", self.record.best_psnr)
             tf.summary.scalar("final/ssim", self.record.best_ssim)
-        self.writer.close()
 
 
 def panel(pair: Pair, sr: np.ndarray, scale: int, *, side: int = 160) -> np.ndarray:
@@ -251,7 +262,8 @@ class ProgressBar(StepCallback):
         best = f" (best {self.record.best_psnr:.2f})" if np.isfinite(self.record.best_psnr) else ""
         return f"loss {float(logs.get('loss', float('nan'))):.5f}  {psnr}{best}  {speed:.1f} steps/s"
 
-    def on_train_end(self, logs=None) -> None:
+    def close(self) -> None:
+        """Gives the terminal back."""
         self.bar.stop()
 
 
@@ -262,3 +274,13 @@ class Watch(NamedTuple):
     checkpoint: Checkpoint
     board: TensorBoard
     bar: ProgressBar
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Surrounds `fit`: signals save and stop, and whatever happens, files and the terminal are left in order."""
+        try:
+            with self.checkpoint.on_signals():
+                yield
+        finally:
+            self.board.close()
+            self.bar.close()

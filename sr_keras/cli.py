@@ -18,7 +18,9 @@ def run(verb: Callable[[], int | None]) -> int:
     """
     try:
         with quiet():
-            return verb() or 0
+            status = verb() or 0
+            sys.stdout.flush()  # a closed pipe shows here, not at exit
+            return status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -78,3 +80,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = f"|{'-' * (widths[0] + 2)}|{'|'.join('-' * (w + 1) + ':' for w in widths[1:])}|"
     return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of 1 or more, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value

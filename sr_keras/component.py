@@ -29,8 +29,11 @@ def build(family: ModuleType, spec: Spec, **given: Any) -> Any:
     """
     function, options = resolve(family, spec, "build")
     parameters = inspect.signature(function).parameters
-    taken = {key: value for key, value in given.items() if key in parameters and key not in options}
-    return function(**options, **taken)
+    for key in given:
+        if key in options:
+            place = function.__module__.removeprefix("sr_keras.")
+            raise InputError(f"{place}: '{key}' is not an option to set here; it follows from the rest of the config.")
+    return function(**options, **{key: value for key, value in given.items() if key in parameters})
 
 
 def resolve(family: ModuleType, spec: Spec, attribute: str) -> tuple[Callable, dict[str, Any]]:

@@ -199,11 +199,10 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Lists the dotted keys in which two configs differ, with both values."""
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns the dotted keys in which two configs differ, with both values."""
     left, right = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    keys = [key for key in {**left, **right} if left.get(key) != right.get(key)]
-    return [f"{key} is {left.get(key)!r} there and {right.get(key)!r} here" for key in keys]
+    return {key: (left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)}
 
 
 def scalars(config: Config) -> dict[str, bool | int | float | str]:
@@ -216,7 +215,9 @@ def sources(config: Config, split: Literal["train", "valid"]) -> list[Source]:
     root = config.data.root or os.environ.get("SR_KERAS_DATA") or "."
 
     def place(path: str) -> str:
-        return path if path in embedded.NAMES else str(Path(root).expanduser() / Path(path).expanduser())
+        if path in embedded.NAMES:
+            return path
+        return os.path.abspath(Path(root).expanduser() / Path(path).expanduser())
 
     chosen = config.data.train if split == "train" else config.data.valid
     return [s.model_copy(update={"hr": place(s.hr), "lr": s.lr and place(s.lr)}) for s in chosen]
@@ -253,6 +254,8 @@ def _problem(error: Exception) -> str:
 def _set(content: dict[str, Any], keys: list[str], value: Any) -> None:
     """Sets a dotted key; a short form on the way (`model: edsr`) becomes its long one."""
     for key in keys[:-1]:
+        if key in ("train", "valid", "losses") and content.get(key) is not None and not isinstance(content[key], dict):
+            raise InputError(f"override '{'.'.join(keys)}': {key} is a list; write its whole value, {key}=[...].")
         if not isinstance(content.get(key), dict):
             content[key] = {"name": content[key]} if isinstance(content.get(key), str) else {}
         content = content[key]

@@ -38,7 +38,7 @@ def compile_supervised(generator: keras.Model, terms: Sequence[Term], optimizer:
     if len(terms) > 1:
         metrics += [keras.metrics.MeanMetricWrapper(term.function, name=term.name) for term in terms]
     generator.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False)
-    optimizer.build(generator.trainable_variables)
+    generator.optimizer.build(generator.trainable_variables)  # under float16 it is wrapped to scale the loss
 
 
 def psnr(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
@@ -47,13 +47,15 @@ def psnr(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
     return -10.0 * tf.math.log(tf.maximum(error, 1e-10)) / tf.math.log(10.0)
 
 
-def take_weights(target: keras.Model, source: keras.Model) -> int:
+def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) -> int:
     """Copies weights in order from `source` to `target` as long as their shapes agree; returns how many variables.
 
-    A network of another scale has the same layers up to its last ones, so this takes all that can be shared.
+    Networks of two scales have the same layers up to the enlarging ones; the last layer with weights is never taken
+    from another scale, even if its shape agrees, as a deconvolution's does.
     """
+    kept = 0 if same_scale else len([layer for layer in target.layers if layer.weights][-1].weights)
     taken = 0
-    for into, value in zip(target.weights, source.get_weights(), strict=False):
+    for into, value in zip(target.weights[: len(target.weights) - kept], source.get_weights(), strict=False):
         if tuple(into.shape) != value.shape:
             break
         into.assign(value)
@@ -67,9 +69,10 @@ def averaged_weights(model: keras.Model) -> list:
     `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
     """
     trained = model.get_weights()
-    if not model.optimizer.use_ema or steps_done(model) == 0:
+    optimizer = _optimizer(model)
+    if not optimizer.use_ema or steps_done(model) == 0:
         return trained
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    optimizer.finalize_variable_values(model.trainable_variables)
     averaged = model.get_weights()
     model.set_weights(trained)
     return averaged
@@ -77,7 +80,7 @@ def averaged_weights(model: keras.Model) -> list:
 
 def steps_done(model: keras.Model) -> int:
     """Returns the step count that the optimizer keeps, on one device or several."""
-    return int(ops.convert_to_numpy(model.optimizer.iterations))
+    return int(ops.convert_to_numpy(_optimizer(model).iterations))
 
 
 def state(model: keras.Model) -> bytes:
@@ -102,3 +105,8 @@ def restore(model: keras.Model, path: Path) -> None:
 
 def _variables(model: keras.Model) -> list:
     return [*model.weights, *model.optimizer.variables]
+
+
+def _optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Under mixed_float16 Keras wraps the optimizer in one that scales the loss."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)

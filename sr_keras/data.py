@@ -246,8 +246,8 @@ def to_luma(pixels: tf.Tensor) -> tf.Tensor:
     """Maps RGB `[B, H, W, 3]` in [0, 1] to Y `[B, H, W, 1]` (BT.601, 16-235); one channel passes."""
     if pixels.shape[-1] == 1:
         return pixels
-    weights = tf.constant([[65.481], [128.553], [24.966]], pixels.dtype) / 255.0
-    return tf.tensordot(pixels, weights, 1) + 16.0 / 255.0
+    weights = tf.constant(image.YCBCR[:1].T, pixels.dtype)
+    return tf.tensordot(pixels, weights, 1) + tf.constant(image.YCBCR_OFFSET[0], pixels.dtype)
 
 
 @dataclass(frozen=True)
@@ -270,11 +270,12 @@ def pairs(
     """
     for source in sources:
         for k in _spread(len(source.hr), most):
-            name, hr = source.hr.names[k], image.crop_to_multiple(source.hr.picture(k), scale)
+            name, kept = source.hr.names[k], slice(0, 1 if source.hr.grey[k] else None)
+            hr = image.crop_to_multiple(source.hr.picture(k), scale)[..., kept]
             if hr.size == 0:
                 raise InputError(f"{name}: is smaller than one LR pixel at scale {scale}; leave it out.")
             if source.lr is not None:
-                yield _middle(Pair(name, source.lr.picture(k), hr), scale, crop)
+                yield _middle(Pair(name, source.lr.picture(k)[..., kept], hr), scale, crop)
                 continue
             hr = _middle(Pair(name, hr, hr), 1, crop and (crop[0] * scale, crop[1] * scale)).hr
             lr, target = degrade(tf.constant(hr[None] / np.float32(255.0)), tf.constant([[seed, k]], tf.int32))

@@ -1,5 +1,6 @@
 """Pictures that come with other packages: scikit-image's photographs and MNIST through Keras."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,8 @@ from sr_keras.errors import InputError
 NAMES = ("photographs", "mnist")
 HELD_OUT = ("chelsea.png", "coffee.png")
 LEARNT_FROM = (
-    "astronaut.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg", "hubble_deep_field.jpg",
-    "camera.png", "brick.png", "grass.png", "gravel.png", "coins.png", "ihc.png",
+    "astronaut.png", "rocket.jpg", "hubble_deep_field.jpg", "camera.png", "brick.png", "grass.png", "gravel.png",
+    "coins.png", "ihc.png",
 )  # fmt: skip
 
 Split = Literal["train", "valid"]
@@ -22,12 +23,15 @@ def open_store(name: str, split: Split) -> store.Store:
 
 
 def photographs(split: Split) -> store.Store:
-    """Reads photographs from the wheel of scikit-image (public domain or CC0, see its data/README.txt): RGB uint8."""
+    """Reads photographs from the wheel of scikit-image: RGB uint8, grey ones marked.
+
+    Public domain, CC0 or "no known copyright restrictions", as the docstrings of `skimage.data` say of each.
+    """
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
     names = LEARNT_FROM if split == "train" else HELD_OUT
-    return store.of_arrays((image.with_channels(image.read(folder / name), 3) for name in names), names)
+    return store.of_arrays((image.read(folder / name) for name in names), names)
 
 
 def mnist(split: Split) -> store.Store:
@@ -37,11 +41,10 @@ def mnist(split: Split) -> store.Store:
     """
     import keras
 
-    place = Path(keras.config.keras_home() if hasattr(keras.config, "keras_home") else "~/.keras") / "datasets"
     try:
         train, test = keras.datasets.mnist.load_data()
     except Exception as error:  # urllib, ssl and keras raise many kinds, all of which mean: no file
-        where = place.expanduser() / "mnist.npz"
+        where = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "mnist.npz"
         raise InputError(f"MNIST can't be downloaded ({error}); put mnist.npz at {where} and start again.") from error
     digits = train[0] if split == "train" else test[0][:1000]
     return store.of_arrays(digits[..., None], (f"{split}-{k}" for k in range(len(digits))))

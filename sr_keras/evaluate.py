@@ -3,13 +3,12 @@
 import argparse
 import csv
 import io
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sr_keras import cli, run
+from sr_keras import cli, files
 from sr_keras.errors import InputError
 
 
@@ -44,21 +43,27 @@ def evaluate(model: str, folder: Path, *, scale: int | None = None, protocol: st
     A folder with `HR/` and `LRbicx<scale>/` gives its pairs; else LR is made from HR by MATLAB's bicubic imresize.
     Raises `InputError` for a model or pictures that can't be used; no picture is skipped.
     """
+    import tensorflow as tf
+
     from sr_keras import metrics, predictor, scoring
 
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # NVIDIA GPUs would keep 10 bits of the mantissa
     rule = metrics.PROTOCOLS[protocol]
     predict = predictor.open_model(model, scale)
-    pairs = list(_pairs(folder, predict.scale))
-    predict(pairs[0].lr)  # the first call traces or allocates; it is not to be timed
-    found = list(scoring.scores(predict, pairs, scale=predict.scale, protocol=rule))
     bicubic = predictor.interpolation("bicubic", predict.scale)
-    base = scoring.scores(bicubic, pairs, scale=predict.scale, protocol=rule)
-    pictures = tuple(Picture(s.name, s.psnr, s.ssim, b.psnr) for s, b in zip(found, base, strict=True))
+    found, pictures = [], []
+    for pair in _pairs(folder, predict.scale):
+        if not found:
+            predict(pair.lr)  # the first call traces or allocates; it is not to be timed
+        ours, base = (next(scoring.scores(p, [pair], scale=predict.scale, protocol=rule)) for p in (predict, bicubic))
+        found.append(ours)
+        pictures.append(Picture(ours.name, ours.psnr, ours.ssim, base.psnr))
     return Evaluation(
         model=model, data=str(folder), scale=predict.scale, protocol=protocol,
         psnr=scoring.mean(p.psnr for p in pictures), ssim=scoring.mean(p.ssim for p in pictures),
         bicubic_psnr=scoring.mean(p.bicubic_psnr for p in pictures),
-        seconds_per_megapixel=sum(s.seconds for s in found) / sum(s.megapixels for s in found), pictures=pictures,
+        seconds_per_megapixel=sum(s.seconds for s in found) / sum(s.megapixels for s in found),
+        pictures=tuple(pictures),
     )  # fmt: skip
 
 
@@ -70,7 +75,7 @@ def _pairs(folder: Path, scale: int) -> Iterator:
     hr_folder, lr_folder = folder / "HR", folder / f"LRbicx{scale}"
     paired = hr_folder.is_dir() and lr_folder.is_dir()
     files = image.listing(hr_folder if hr_folder.is_dir() else folder)
-    partners = {file.stem: file for file in image.listing(lr_folder)} if paired else {}
+    partners = {_key(file, lr_folder): file for file in image.listing(lr_folder)} if paired else {}
     for file in files:
         hr = image.crop_to_multiple(image.read(file), scale)
         if min(hr.shape[:2]) <= 2 * scale:
@@ -78,15 +83,23 @@ def _pairs(folder: Path, scale: int) -> Iterator:
         if not paired:
             yield Pair(file.name, resize.imresize(image.to_uint8(hr), 1 / scale), hr)
             continue
-        if file.stem not in partners:
+        partner = partners.get(_key(file, hr_folder))
+        if partner is None:
             raise InputError(f"{lr_folder}: has no picture for {file.name}; pairs need the same name in both folders.")
-        lr = image.read(partners[file.stem])
+        lr = image.with_channels(image.read(partner), 3) if hr.shape[2] == 3 else image.read(partner)
+        if lr.shape[2] != hr.shape[2]:
+            raise InputError(f"{partner}: is in colour, but its HR picture {file.name} is grey; make both alike.")
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             raise InputError(
-                f"{partners[file.stem]}: is {lr.shape[0]}x{lr.shape[1]} but must be {hr.shape[0] // scale}x"
+                f"{partner}: is {lr.shape[0]}x{lr.shape[1]} but must be {hr.shape[0] // scale}x"
                 f"{hr.shape[1] // scale} for {file.name} at scale {scale}; check --scale and the folders."
             )
         yield Pair(file.name, lr, hr)
+
+
+def _key(file: Path, folder: Path) -> str:
+    """Names a picture by its path below the folder, without its ending."""
+    return file.relative_to(folder).with_suffix("").as_posix()
 
 
 def table(result: Evaluation) -> str:
@@ -116,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "data", metavar="DATA", type=Path, help="folder of HR pictures, or with HR/ and LRbicx2/ ... inside"
     )
-    parser.add_argument("--scale", type=int, metavar="N", help="needed for an interpolation; else the model's")
+    parser.add_argument("--scale", type=cli.positive, metavar="N", help="needed for an interpolation; else the model's")
     parser.add_argument(
         "--protocol", default="y", choices=("y", "rgb", "y-float"), help="default: y (docs/protocols.md)"
     )
@@ -135,19 +148,10 @@ def _main(options: argparse.Namespace) -> int:
     print(table(result))
     print(f"\n{result.seconds_per_megapixel:.3f} seconds per megapixel of output")
     if options.json:
-        run.write_json(options.json, _finite(asdict(result)))
+        files.write_json(options.json, asdict(result))
     if options.csv:
-        run.write_whole(options.csv, lambda beside: beside.write_text(as_csv(result), encoding="utf-8"))
+        files.write_whole(options.csv, lambda beside: beside.write_text(as_csv(result), encoding="utf-8"))
     return 0
-
-
-def _finite(value):
-    """JSON knows no infinity (equal pictures) and no NaN (SSIM of a picture below 11 pixels): they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """`python -m sr_keras.export`: writes SavedModel, TFLite and ONNX, and checks each in its own runtime."""
 
 import argparse
+import contextlib
 import hashlib
+import inspect
+import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sr_keras import cli
 from sr_keras.errors import InputError
-from sr_keras.run import Run, write_json
+from sr_keras.files import write_json
+from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
@@ -32,7 +36,8 @@ class Checked:
     """An artifact and what its own runtime made of real LR pictures of two sizes.
 
     `max_abs_difference` is in units of [0, 1]; the PSNRs in dB over RGB (or Y for a network on luminance), the border
-    of `scale` pixels cut from HR's; `milliseconds` the median for a `timed_size` LR picture.
+    of `scale` pixels cut from HR's; `milliseconds` the median for a `timed_size` LR picture. The types say how numbers
+    become pixels: `dtype`, and for whole numbers `scale` and `zero_point`.
     """
 
     file: str
@@ -40,6 +45,8 @@ class Checked:
     bytes: int
     sha256: str
     operators: tuple[str, ...]
+    input_type: dict[str, Any]
+    output_type: dict[str, Any]
     max_abs_difference: float
     psnr_vs_keras: float | None
     psnr_vs_hr: float
@@ -62,11 +69,9 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> list[Checked]:
 
     network, config = _opened(model)
     reference = predictor.of_keras(network, str(model))
-    pairs = _pictures(config, reference, "valid")
-    calibration = [_planes(pair.lr, reference.channels) for pair in _pictures(config, reference, "train")]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        draft = Path(scratch)
+    pairs = _pictures(config, reference, "valid", most=4)
+    calibration = [_planes(pair.lr, reference.channels) for pair in _pictures(config, reference, "train", most=64)]
+    with _draft_beside(folder) as draft:
         checked = [_made(target, network, reference, pairs, calibration, draft) for target in recipe.artifacts]
         if any(artifact.fault for artifact in checked):
             raise OverToleranceError(checked)
@@ -77,32 +82,48 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> list[Checked]:
 def _opened(model: Path) -> "tuple[keras.Model, Config | None]":
     from sr_keras import float32, predictor
 
-    is_run = (model / "config.yaml").is_file()
-    if not is_run and model.suffix != ".keras":
-        raise InputError(f"{model}: export takes a run folder or a .keras file.")
-    if not model.exists():
-        raise InputError(f"{model}: there is no such file; give a run folder or a .keras file.")
-    if is_run and not Run(model).generator.is_file():
-        raise InputError(f"{model}: the run has no generator.keras yet; let it train for an epoch first.")
-    network = predictor.load_keras(Run(model).generator if is_run else model)
-    return float32.float32_twin(network), Run(model).load_config() if is_run else None
+    network = float32.float32_twin(predictor.open_network(model))
+    return network, Run(model).load_config() if Run(model).config.is_file() else None
 
 
-def _pictures(config: "Config | None", reference: "Predictor", split: Literal["train", "valid"]) -> "list[Pair]":
+@contextlib.contextmanager
+def _draft_beside(folder: Path) -> Iterator[Path]:
+    """Gives a folder beside `folder` that is removed in the end, with the parents that were made for it if empty."""
+    made = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written ({error.strerror}); give another -o.") from error
+    try:
+        with scratch as name:
+            yield Path(name)
+    finally:
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty: something was written
+                parent.rmdir()
+
+
+def _pictures(
+    config: "Config | None", reference: "Predictor", split: Literal["train", "valid"], *, most: int
+) -> "list[Pair]":
     """Takes real pictures: those of the run, or the embedded photographs where the run's data is not here."""
     from sr_keras import component, data, degradations
     from sr_keras import config as config_file
 
-    scale, spec, sources = reference.scale, "bicubic", [config_file.Source(hr="photographs")]
-    opened = data.open_sources(sources, scale=scale, split=split)
+    scale, opened = reference.scale, None
+    spec = config.degradation.model_dump() if config else "bicubic"
     if config is not None:
-        spec, sources = config.degradation.model_dump(), config_file.sources(config, split)
         try:
+            sources = config_file.sources(config, split)
             opened = data.open_sources(sources, scale=scale, split=split, cache=config.data.cache)
         except InputError as error:
             print(f"warning: {error} The embedded photographs are used instead.", file=sys.stderr)
+    opened = opened or data.open_sources([config_file.Source(hr="photographs")], scale=scale, split=split)
     degrade = component.build(degradations, spec, scale=scale)
-    return list(data.pairs(opened, degrade, scale=scale, most=64, crop=reference.size or _LARGEST))
+    pairs = list(data.pairs(opened, degrade, scale=scale, most=most, crop=reference.size or _LARGEST))
+    largest = max(min(pair.lr.shape[:2]) for pair in pairs)
+    return [pair for pair in pairs if 2 * min(pair.lr.shape[:2]) >= largest]  # a tiny one would shrink them all
 
 
 def _made(
@@ -118,19 +139,27 @@ def _made(
 
     save, options = component.resolve(exporters, target.options(), "save")
     load, _ = component.resolve(exporters, target.name, "load")
-    given = {"calibration": calibration} if options.get("precision") == "int8" else {}
+    fixed, size = reference.size, options.get("size")
+    if fixed and size and fixed != size:
+        raise InputError(f"{target.name}: the network takes only {fixed[0]}x{fixed[1]} pictures, not {tuple(size)}.")
+    given = {"calibration": calibration} if "calibration" in inspect.signature(save).parameters else {}
+    there = set(draft.iterdir())
     path = save(network, draft, **options, **given)
+    if path in there:
+        raise InputError(f"{target.name}: two artifacts of the recipe have the name {path.name}; drop one.")
     artifact = load(path)
     figures = _compared(artifact, reference, pairs)
     kind = " ".join([target.name, *(str(v) for k, v in options.items() if k == "precision")])
-    size, digest = _size_and_digest(path)
-    checked = Checked(path.name, kind, size, digest, artifact.operators, **figures)
+    in_bytes, digest = _size_and_digest(path)
+    checked = Checked(
+        path.name, kind, in_bytes, digest, artifact.operators, artifact.input_type, artifact.output_type, **figures
+    )
     return _judged(checked, target)
 
 
 def _judged(checked: Checked, target: "Target") -> Checked:
-    from dataclasses import replace
-
+    if not math.isfinite(checked.max_abs_difference):
+        return replace(checked, fault="gives values that are no numbers")
     if target.tolerance is not None and not checked.max_abs_difference <= target.tolerance:
         return replace(checked, fault=f"differs by {checked.max_abs_difference:.1e}, allowed {target.tolerance:.1e}")
     psnr = checked.psnr_vs_keras
@@ -149,11 +178,13 @@ def _compared(artifact: "Artifact", reference: "Predictor", pairs: "list[Pair]")
 
     scale, differences, against_keras, against_hr = reference.scale, [], [], []
     sizes = [artifact.size] if artifact.size else [_LARGEST, _ODD]
-    for pair in pairs[:4]:
+    for pair in pairs:
         for wanted in sizes:
             lr, hr = _fitted(pair, wanted, scale, reference.channels)
             keras_sr, sr = reference.network(lr[None])[0], artifact(lr[None])[0]
             differences.append(float(np.abs(sr - keras_sr).max()))
+            if artifact.run_uint8 is not None:
+                differences.append(_uint8_difference(artifact.run_uint8, reference, image.to_uint8(lr)))
             against_keras.append(metrics.psnr(keras_sr * 255.0, sr * 255.0))
             cut = [image.shave(p, scale) * 255.0 for p in (hr, np.clip(sr, 0.0, 1.0))]
             against_hr.append(metrics.psnr(*cut))
@@ -165,12 +196,23 @@ def _compared(artifact: "Artifact", reference: "Predictor", pairs: "list[Pair]")
         times.append((time.perf_counter() - start) * 1e3)
     finite = [p for p in against_keras if np.isfinite(p)]
     return {
-        "max_abs_difference": max(differences),
+        "max_abs_difference": float(np.max(differences)),  # a NaN stays one
         "psnr_vs_keras": float(np.mean(finite)) if finite else None,
         "psnr_vs_hr": float(np.mean(against_hr)),
         "milliseconds": float(np.median(times)),
         "timed_size": lr.shape[:2],
     }
+
+
+def _uint8_difference(run: "Callable[[np.ndarray], np.ndarray]", reference: "Predictor", lr: "np.ndarray") -> float:
+    """Compares the uint8 entry with Keras' rounded output: 0 if they are a level apart at most, as rounding may be."""
+    import numpy as np
+
+    from sr_keras import image
+
+    expected = image.to_uint8(reference.network(image.to_float(lr[None])))
+    levels = int(np.abs(run(lr[None]).astype(int) - expected).max())
+    return levels / 255.0 if levels > 1 else 0.0
 
 
 def _fitted(pair: "Pair", size: tuple[int, int], scale: int, channels: int) -> "tuple[np.ndarray, np.ndarray]":
@@ -222,8 +264,8 @@ def _manifest(network: "keras.Model", reference: "Predictor", config: "Config | 
         "color": "RGB" if reference.channels == 3 else "Y",
         "layout": "NHWC",
         "halo": halo,
-        "input": {"name": "lr", "range": [0.0, 1.0], "uint8_range": [0, 255]},
-        "output": {"name": "sr", "range": [0.0, 1.0], "uint8_range": [0, 255]},
+        "input": {"name": "lr", "range": [0.0, 1.0]},
+        "output": {"name": "sr", "range": [0.0, 1.0], "clipped": network.layers[-1].__class__.__name__ == "Clip"},
         "signatures": {"saved_model": ["serving_default", "serving_uint8"], "tflite": ["serving_default"]},
         "parameters": network.count_params(),
         "versions": {"sr_keras": __version__, **versions},

@@ -7,13 +7,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sr_keras.errors import InputError
+from sr_keras.files import write_whole
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_HOLDS_16_BITS = {".png", ".tif", ".tiff"}
 _CHECKED_BY_PILLOW = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 # ITU-R BT.601, studio range, for RGB in [0, 1]: the Y (16-235), Cb and Cr (16-240) of MATLAB's rgb2ycbcr.
-_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
-_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0]) / 255.0
+YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
+YCBCR_OFFSET = np.array([16.0, 128.0, 128.0]) / 255.0
 
 
 def read(path: Path | str) -> np.ndarray:
@@ -61,9 +63,12 @@ def _refuse_damaged(path: Path) -> None:
 def write(path: Path | str, pixels: np.ndarray) -> None:
     """Writes uint8 or uint16 `[H, W, 1 or 3]` RGB pixels in the format of the path's ending, beside and then renamed.
 
-    Raises `InputError` for an ending that no encoder knows or a place that can't be written.
+    Only PNG and TIFF hold 16 bits; for other endings they are brought to 8. Raises `InputError` for an ending that no
+    encoder knows or a place that can't be written.
     """
     path = Path(path)
+    if path.suffix.lower() not in _HOLDS_16_BITS:  # OpenCV would cut every value above 255 to 255
+        pixels = to_uint8(pixels)
     ordered = pixels[:, :, ::-1] if pixels.shape[2] == 3 else pixels
     try:
         done, data = cv2.imencode(path.suffix, np.ascontiguousarray(ordered))
@@ -71,13 +76,7 @@ def write(path: Path | str, pixels: np.ndarray) -> None:
         done, data = False, b""
     if not done:
         raise InputError(f"{path}: no encoder for '{path.suffix}'; use one of {' '.join(sorted(EXTENSIONS))}.")
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: can't be written ({error.strerror}).") from error
+    write_whole(path, lambda beside: beside.write_bytes(data))
 
 
 def listing(folder: Path | str) -> list[Path]:
@@ -122,17 +121,17 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 def rgb_to_y(rgb: np.ndarray) -> np.ndarray:
     """Maps RGB `[..., 3]` in [0, 1] to Y `[..., 1]` in [16/255, 235/255] (BT.601, as MATLAB's rgb2ycbcr, unrounded)."""
-    return (rgb @ _YCBCR[0].astype(rgb.dtype) + rgb.dtype.type(_YCBCR_OFFSET[0]))[..., None]
+    return (rgb @ YCBCR[0].astype(rgb.dtype) + rgb.dtype.type(YCBCR_OFFSET[0]))[..., None]
 
 
 def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
     """Maps RGB `[..., 3]` in [0, 1] to YCbCr in [0, 1] (BT.601, studio range)."""
-    return rgb @ _YCBCR.T.astype(rgb.dtype) + _YCBCR_OFFSET.astype(rgb.dtype)
+    return rgb @ YCBCR.T.astype(rgb.dtype) + YCBCR_OFFSET.astype(rgb.dtype)
 
 
 def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
     """Inverts `rgb_to_ycbcr`; values may fall outside [0, 1]."""
-    return (ycbcr - _YCBCR_OFFSET.astype(ycbcr.dtype)) @ np.linalg.inv(_YCBCR).T.astype(ycbcr.dtype)
+    return (ycbcr - YCBCR_OFFSET.astype(ycbcr.dtype)) @ np.linalg.inv(YCBCR).T.astype(ycbcr.dtype)
 
 
 def shave(pixels: np.ndarray, border: int) -> np.ndarray:

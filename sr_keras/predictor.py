@@ -1,15 +1,22 @@
 """The one place that opens a MODEL: run folder, .keras, SavedModel, .tflite, .onnx, or an interpolation by name."""
 
+import importlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sr_keras import image, resize
+from sr_keras import component, image, layers, models, resize
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
 from sr_keras.run import Run
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,15 @@ def interpolation(method: str, scale: int) -> Predictor:
     return Predictor(enlarge, scale, 3, method, interpolates=True)
 
 
-def of_keras(model, name: str) -> Predictor:
+def of_keras(model: "keras.Model", name: str) -> Predictor:
     """Wraps a Keras model, in float32 whatever its policy; the scale is measured on a small picture."""
     import tensorflow as tf
 
     from sr_keras.float32 import float32_twin
 
+    shapes = [getattr(model, f"{side}_shape", None) for side in ("input", "output")]
+    if any(not isinstance(shape, tuple) or len(shape) != 4 or shape[3] is None for shape in shapes):
+        raise InputError(f"{name}: is no super-resolution network; that maps [B, H, W, C] to [B, s*H, s*W, C].")
     twin = float32_twin(model)
     _, height, width, channels = twin.input_shape
     signature = [tf.TensorSpec((None, height, width, channels), tf.float32)]
@@ -110,12 +120,8 @@ def open_model(name: str | Path, scale: int | None = None) -> Predictor:
 
 
 def _opened(path: Path) -> Predictor:
-    if path.is_dir() and (path / "config.yaml").is_file():
-        if not Run(path).generator.is_file():
-            raise InputError(f"{path}: the run has no generator.keras yet; let it train for an epoch first.")
-        return of_keras(load_keras(Run(path).generator), str(path))
-    if path.is_file() and path.suffix == ".keras":
-        return of_keras(load_keras(path), str(path))
+    if is_network(path):
+        return of_keras(open_network(path), str(path))
     load = _loader(path)
     try:
         artifact = load(path)
@@ -139,21 +145,42 @@ def _loader(path: Path) -> Callable:
     return exporter.load
 
 
-def load_keras(path: Path):
-    """Loads a .keras file without its training state. Raises `InputError` if it is none."""
-    import importlib
-    import zipfile
+def is_network(path: Path) -> bool:
+    """Says whether `path` looks like what `open_network` takes: a run folder or a .keras file."""
+    return (path / "config.yaml").is_file() or path.suffix == ".keras"
 
+
+def open_network(path: Path) -> "keras.Model":
+    """Loads the Keras network of a run folder or a .keras file, without its training state.
+
+    The module that a run's config names, and our own layers, are imported first, so that their layers are known.
+    Raises `InputError` for what is none.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such run folder or .keras file.")
+    if not is_network(path):
+        raise InputError(f"{path}: a Keras network is needed here, a run folder or a .keras file.")
+    if path.suffix == ".keras" and path.is_file():
+        return _loaded(path)
+    run = Run(path)
+    if not run.generator.is_file():
+        raise InputError(f"{path}: the run has no generator.keras yet; let it train for an epoch first.")
+    component.resolve(models, run.load_config().model.name, "build")
+    return _loaded(run.generator)
+
+
+def _loaded(path: Path) -> "keras.Model":
     import keras
-
-    from sr_keras import component, layers
 
     for name in component.names(layers):
         importlib.import_module(f"{layers.__name__}.{name}")
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: is not a .keras file; give one that Keras 3 saved.")
     try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        network = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: is not a .keras model that can be loaded ({reason}).") from error
+    if not isinstance(network, keras.Model):
+        raise InputError(f"{path}: holds a {type(network).__name__}, not a Keras model.")
+    return network

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sr_keras import config
 
@@ -14,6 +14,12 @@ class Target(config.Component):
         default=None, gt=0, description="largest absolute difference from Keras, pixels in [0, 1]"
     )
     psnr: float | None = Field(default=None, gt=0, description="least PSNR in dB against Keras' output")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Target":
+        if self.tolerance is None and self.psnr is None:
+            raise ValueError("give tolerance or psnr, else nothing is checked")
+        return self
 
     def options(self) -> dict:
         """Returns the exporter's own options, with its name."""

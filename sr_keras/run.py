@@ -1,20 +1,14 @@
-"""A run folder: the only thing that passes from one verb to the next. Paths, and files that appear whole."""
+"""A run folder: the only thing that passes from one verb to the next."""
 
-import errno
-import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sr_keras import files
 from sr_keras.errors import InputError
 
 if TYPE_CHECKING:
     from sr_keras.config import Config
-
-_PARTIAL = "partial-"
-
 
 @dataclass(frozen=True)
 class Run:
@@ -53,7 +47,7 @@ class Run:
     def remove_partial(self) -> None:
         """Removes what a killed process was in the middle of writing."""
         for folder in (self.folder, self.last.parent):
-            for path in folder.glob(f"{_PARTIAL}*"):
+            for path in folder.glob(f"{files.PARTIAL}*"):
                 path.unlink(missing_ok=True)
 
     def load_config(self) -> "Config":
@@ -63,28 +57,3 @@ class Run:
         from sr_keras import config
 
         return config.load(self.config)
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets `write` make a file beside `path`, syncs it and renames it: the file is the old one or the new one, whole.
-
-    Raises `InputError` on a full disk or a place that can't be written; what stood at `path` stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        write(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
-        raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON with two-space indents, whole or not at all."""
-    write_whole(path, lambda beside: beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))

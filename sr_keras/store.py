@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,12 +21,16 @@ from filelock import FileLock
 from sr_keras import image
 from sr_keras.errors import InputError
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Store:
-    """Pictures one after another in `pixels` (uint8, flat, in memory or mapped); `skipped` says what was unreadable."""
+    """Pictures one after another in `pixels` (uint8, flat, in memory or mapped).
+
+    `grey` marks those whose files are grey; in a store of 3 channels their values stand three times. `skipped` says
+    which files were unreadable, and why.
+    """
 
     pixels: np.ndarray
     heights: np.ndarray
@@ -33,6 +38,7 @@ class Store:
     offsets: np.ndarray
     channels: int
     names: tuple[str, ...]
+    grey: np.ndarray
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -50,21 +56,25 @@ class Store:
             heights=self.heights[order],
             widths=self.widths[order],
             offsets=self.offsets[order],
+            grey=self.grey[order],
             names=tuple(self.names[k] for k in order),
         )
 
 
 def of_arrays(pictures: Iterable[np.ndarray], names: Iterable[str]) -> Store:
-    """Makes a store in memory from uint8 pictures `[H, W, C]` of one C."""
+    """Makes a store in memory from uint8 pictures `[H, W, C]`; grey ones among RGB ones stand three times."""
     pictures = list(pictures)
+    grey, channels = [p.shape[2] == 1 for p in pictures], max(p.shape[2] for p in pictures)
+    pictures = [image.with_channels(p, channels) for p in pictures]
     sizes = np.array([p.size for p in pictures], np.int64)
     return Store(
         pixels=np.concatenate([p.reshape(-1) for p in pictures]),
         heights=np.array([p.shape[0] for p in pictures], np.int64),
         widths=np.array([p.shape[1] for p in pictures], np.int64),
         offsets=np.cumsum(sizes) - sizes,
-        channels=pictures[0].shape[2],
+        channels=channels,
         names=tuple(names),
+        grey=np.array(grey),
     )
 
 
@@ -80,22 +90,25 @@ def open_folder(
     cache = cache or Path(os.environ.get("SR_KERAS_CACHE", Path.home() / ".cache" / "sr_keras"))
     family, fingerprint = _key(folder, files)
     place = cache / f"{family}-{fingerprint}"
-    if not _is_whole(place):
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(cache / f"{family}.lock"):
-                if not _is_whole(place):
-                    _build(place, folder, files, progress)
-                    _remove_older(cache, family, keep=place)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error
-            raise InputError(f"{cache}: the picture store can't be built there ({reason}); set data.cache.") from error
-    return _opened(place)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{family}.lock"):
+            if not _is_whole(place):
+                _build(place, folder, files, progress)
+                _remove_older(cache, family, keep=place)
+            return _opened(place)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise InputError(f"{cache}: the picture store can't be built there ({reason}); set data.cache.") from error
 
 
 def _is_whole(place: Path) -> bool:
     """A process killed while it removed an old store may have left one of the files, and the folder may change back."""
-    return (place / "index.json").is_file() and (place / "pixels.bin").is_file()
+    if not ((place / "index.json").is_file() and (place / "pixels.bin").is_file()):
+        return False
+    index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+    pixels = sum(height * width for height, width in zip(index["heights"], index["widths"], strict=True))
+    return (place / "pixels.bin").stat().st_size == 3 * pixels
 
 
 def _key(folder: Path, files: list[Path]) -> tuple[str, str]:
@@ -120,37 +133,46 @@ def _build(place: Path, folder: Path, files: list[Path], progress: Callable[[int
 
 
 def _write(partial: Path, folder: Path, files: list[Path], progress: Callable[[int, int], None] | None) -> None:
-    names, heights, widths, skipped = [], [], [], []
+    names, heights, widths, grey, skipped = [], [], [], [], []
     with open(partial / "pixels.bin", "wb") as output:
         for done, (file, pixels) in enumerate(_decoded(files), start=1):
             if isinstance(pixels, InputError):
                 skipped.append(str(pixels))
             else:
-                output.write(pixels.tobytes())
+                output.write(image.with_channels(pixels, 3).tobytes())
+                grey.append(pixels.shape[2] == 1)
                 names.append(str(file.relative_to(folder)))
                 heights.append(pixels.shape[0])
                 widths.append(pixels.shape[1])
             if progress:
                 progress(done, len(files))
+        output.flush()
+        os.fsync(output.fileno())
     if not names:
         raise InputError(f"{folder}: none of its {len(files)} pictures can be read; the first: {skipped[0]}")
-    index = {"folder": str(folder), "names": names, "heights": heights, "widths": widths, "skipped": skipped}
+    index = {"folder": str(folder), "names": names, "heights": heights, "widths": widths, "grey": grey}
+    index["skipped"] = skipped
     (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _decoded(files: list[Path]) -> Iterator[tuple[Path, np.ndarray | InputError]]:
-    """Decodes in threads, in order, at most 64 pictures ahead of the writer."""
+    """Decodes in threads, in order, at most two pictures a thread ahead of the writer, so that memory stays small."""
 
     def decode(file: Path) -> np.ndarray | InputError:
         try:
-            return image.with_channels(image.to_uint8(image.read(file)), 3)
+            return image.to_uint8(image.read(file))
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for start in range(0, len(files), 64):
-            chunk = files[start : start + 64]
-            yield from zip(chunk, pool.map(decode, chunk), strict=True)
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        ahead: deque = deque()
+        for file in files:
+            ahead.append((file, pool.submit(decode, file)))
+            if len(ahead) > 2 * threads:
+                first, pixels = ahead.popleft()
+                yield first, pixels.result()
+        yield from ((file, pixels.result()) for file, pixels in ahead)
 
 
 def _remove_older(cache: Path, family: str, keep: Path) -> None:
@@ -170,5 +192,6 @@ def _opened(place: Path) -> Store:
         offsets=np.cumsum(sizes) - sizes,
         channels=3,
         names=tuple(index["names"]),
+        grey=np.array(index["grey"], bool),
         skipped=tuple(index["skipped"]),
     )

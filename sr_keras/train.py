@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sr_keras import cli
 from sr_keras.errors import InputError
-from sr_keras.run import Run, write_json, write_whole
+from sr_keras.files import write_json, write_whole
+from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
@@ -73,20 +74,48 @@ def train(
         content.compile_supervised(generator, terms, optimizer)
         record = _resumed(run, generator, config, console)
     first = content.steps_done(generator)
+    _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
     if first < steps:
         clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
         dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
         watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
-        with watch.checkpoint.on_signals():
+        with watch.running():
             generator.fit(
                 dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=list(watch)
             )
         if watch.checkpoint.stopped:
             raise Stopped(run, watch.checkpoint.step)
-    _write_results(run, config, record, validation, steps, generator)
+    _write_results(run, config, record, validation, max(first, steps), generator)
     return _finished(run, twin)
+
+
+def _check_fits(
+    config: "Config", patches: "Patches", twin: "keras.Model", terms: "list[Term]", validation: "list[Pair]",
+    replicas: int,
+) -> None:  # fmt: skip
+    """Finds before the first step what would break in it: sizes that the network or a loss can't take."""
+    import tensorflow as tf
+
+    if config.train.batch % replicas:
+        raise InputError(f"train.batch must be a multiple of the {replicas} devices, got {config.train.batch}.")
+    low, size = patches.patch // config.scale, tuple(twin.input_shape[1:3])
+    if None not in size:
+        wrong = [pair.name for pair in validation if pair.lr.shape[:2] != size]
+        if size != (low, low) or wrong:
+            raise InputError(
+                f"model {twin.name} takes only LR pictures of {size[0]}x{size[1]}; data.patch gives {low}x{low}"
+                + (f" and the validation picture {wrong[0]} another size" if wrong else "")
+                + "; set data.patch and the model's height and width to fit the pictures."
+            )
+    blank = tf.zeros((1, patches.patch, patches.patch, twin.output_shape[3]))
+    for term in terms:
+        try:
+            term.function(blank, blank)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"loss {term.name}: can't take patches of {patches.patch} pixels ({reason}).") from error
 
 
 class Stopped(KeyboardInterrupt):
@@ -100,14 +129,15 @@ def _resolved(config: "Config", run: Run, precision: str) -> "Config":
     """Settles the precision: the run's own where there is one, whose config is checked against this one."""
     from sr_keras import config as config_file
 
-    if not run.config.is_file():
+    if not (run.last.is_file() or run.generator.is_file()):  # nothing was learnt there yet
         return config.model_copy(update={"precision": precision if config.precision == "auto" else config.precision})
     there = run.load_config()
     if config.precision == "auto":
         config = config.model_copy(update={"precision": there.precision})
-    changed = [d for d in config_file.differences(there, config) if d.split(" is ")[0] not in _MAY_CHANGE]
+    changed = {k: v for k, v in config_file.differences(there, config).items() if k not in _MAY_CHANGE}
     if changed:
-        raise InputError(f"{run.folder}: holds a run of another config ({'; '.join(changed)}); take another --run.")
+        listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in changed.items())
+        raise InputError(f"{run.folder}: holds a run of another config ({listed}); take another --run.")
     return config
 
 
@@ -126,16 +156,21 @@ def _sources(config: "Config", split: Literal["train", "valid"], console: "Conso
 
         sources = config_file.sources(config, split)
         opened = data.open_sources(sources, scale=config.scale, split=split, cache=config.data.cache, progress=progress)
-    for reason in (r for p in opened for s in (p.hr, p.lr) if s for r in s.skipped):
-        console.print(f"[yellow]warning:[/] skipped {reason}", highlight=False)
+    skipped = [reason for p in opened for store in (p.hr, p.lr) if store for reason in store.skipped]
+    for reason in skipped[:5]:
+        _warn(console, f"skipped {reason}")
+    if len(skipped) > 5:
+        _warn(console, f"skipped {len(skipped)} pictures in all")
     return opened
+
+
+def _warn(console: "Console", message: str) -> None:
+    console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_left_out(patches: "Patches", console: "Console") -> None:
     if patches.left_out:
-        console.print(
-            f"[yellow]warning:[/] left out {patches.left_out} pictures smaller than data.patch={patches.patch}"
-        )
+        _warn(console, f"left out {patches.left_out} pictures smaller than data.patch={patches.patch}")
 
 
 def _term(spec: dict[str, Any]) -> "Term":
@@ -171,24 +206,27 @@ def _resumed(run: Run, generator: "keras.Model", config: "Config", console: "Con
     if run.last.is_file() and run.progress.is_file():
         try:
             content.restore(generator, run.last)
-            record = Record(**json.loads(run.progress.read_text(encoding="utf-8")))
+            known = json.loads(run.progress.read_text(encoding="utf-8"))
+            record = Record(**{key: value for key, value in known.items() if value is not None})
         except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
         console.print(f"going on from step {content.steps_done(generator)}")
         return record
     if config.start_from:
-        _start_from(generator, config.start_from, console)
+        _start_from(generator, config.start_from, config.scale, console)
     return Record()
 
 
-def _start_from(generator: "keras.Model", place: str, console: "Console") -> None:
+def _start_from(generator: "keras.Model", place: str, scale: int, console: "Console") -> None:
     from sr_keras import content, predictor
 
-    path = Path(place)
-    source = predictor.load_keras(Run(path).generator if path.is_dir() else path)
-    taken, total = content.take_weights(generator, source), len(generator.weights)
-    if not taken:
-        raise InputError(f"start_from {place}: shares no layer with model {generator.name}; take a like network.")
+    source = predictor.open_network(Path(place))
+    same_scale = predictor.of_keras(source, place).scale == scale
+    taken, total = content.take_weights(generator, source, same_scale=same_scale), len(generator.weights)
+    if 2 * taken < total:
+        raise InputError(
+            f"start_from {place}: only {taken} of {total} weights fit model {generator.name}; take a like network."
+        )
     console.print(f"start_from {place}: took {taken} of {total} weights")
 
 
@@ -232,7 +270,7 @@ def _write_results(
 def _finished(run: Run, twin: "keras.Model") -> "keras.Model":
     from sr_keras import predictor
 
-    twin.set_weights(predictor.load_keras(run.generator).get_weights())
+    twin.set_weights(predictor.open_network(run.generator).get_weights())
     return twin
 
 
@@ -289,22 +327,24 @@ def _main(source: str, overrides: list[str], folder: str | None) -> int:
 
 @contextlib.contextmanager
 def _only_one(run: Run) -> Iterator[None]:
-    """Locks the run folder; one that held nothing before and got no config is removed again."""
+    """Locks the run folder; one that holds nothing in the end is removed again."""
     from filelock import FileLock, Timeout
 
-    was_there = run.folder.exists()
+    lock = FileLock(run.folder / ".lock")
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(run.folder / ".lock", timeout=0):
-            run.remove_partial()
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{run.folder}: another process trains there; wait for it or take another --run.") from None
     except OSError as error:
         raise InputError(f"{run.folder}: can't be written ({error.strerror}); take another --run.") from error
+    try:
+        run.remove_partial()
+        yield
     finally:
-        if not was_there and not run.config.is_file():
+        if sorted(path.name for path in run.folder.iterdir()) == [".lock"]:
             shutil.rmtree(run.folder, ignore_errors=True)
+        lock.release()
 
 
 def _summary(run: Run) -> str:

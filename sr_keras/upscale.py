@@ -15,12 +15,15 @@ def upscale(inputs: Sequence[Path], model: str, out: Path | None = None) -> list
     `out` is a file where there is one input and its name ends like a picture's, else a folder. 8 and 16 bits stay.
     Raises `InputError` before anything is written if two outputs would be one file or an input would be overwritten.
     """
-    from sr_keras import image, predictor
+    from sr_keras import image, predictor, resize
 
+    if model in resize.KERNELS:
+        raise InputError(f"{model}: has no scale of its own; give a trained model.")
     predict = predictor.open_model(model)
     targets = _targets(inputs, out, predict.scale)
     for source, target in zip(inputs, targets, strict=True):
         pixels = image.read(source)
+        _make_folder(target.parent)
         image.write(target, image.from_float(predict(pixels), pixels.dtype))
     return targets
 
@@ -42,11 +45,14 @@ def _targets(inputs: Sequence[Path], out: Path | None, scale: int) -> list[Path]
             raise InputError(f"{target}: would be written from several inputs; upscale them into folders of their own.")
         if any(target.resolve() == source.resolve() for source in inputs):
             raise InputError(f"{target}: is an input and would be overwritten; give another -o.")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{target.parent}: can't be made ({error.strerror}); give another -o.") from error
     return targets
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); give another -o.") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

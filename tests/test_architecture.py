@@ -18,6 +18,7 @@ FLOORS = [
         "cli",
         "recipe",
         "embedded",
+        "files",
         "image",
         "store",
     },  # no TensorFlow

@@ -55,6 +55,11 @@ def test_given_values_that_build_does_not_take_are_left_out(shapes):
     assert component.build(shapes, "circle", scale=2, channels=3) == (2, 1.0, None)
 
 
+def test_an_option_that_is_given_is_refused_in_the_spec(shapes):
+    with pytest.raises(InputError, match=r"circle: 'scale' is not an option to set here"):
+        component.build(shapes, {"name": "circle", "scale": 3}, scale=2)
+
+
 def test_options_are_turned_into_the_type_that_build_names(shapes):
     radius = component.build(shapes, {"name": "circle", "radius": 2}, scale=2)[1]
     assert isinstance(radius, float)

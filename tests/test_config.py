@@ -75,11 +75,12 @@ def test_a_mistake_in_the_file_is_one_line_with_its_place(load, tmp_path, text, 
         ("train.batch=[", "override 'train.batch=[': the value is not YAML ("),
         ("seed=2020-13-01", "override 'seed=2020-13-01': the value is not YAML (month must be in 1..12)."),
         ("train.bach=8", "unknown key 'train.bach' (did you mean 'batch'?)."),
+        ("data.train.hr=b", "override 'data.train.hr': train is a list; write its whole value, train=[...]."),
         ("train.batch=2=3", "train.batch: Input should be a valid integer"),
     ],
 )
 def test_a_mistake_in_an_override_is_one_line(load, override, part):
-    assert part in complaint(load, "scale: 2", override)
+    assert part in complaint(load, "{scale: 2, data: {train: [a]}}", override)
 
 
 def test_a_missing_file_gets_a_suggestion():
@@ -89,7 +90,8 @@ def test_a_missing_file_gets_a_suggestion():
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", ".1e-2", "+1e-3", "0.001"])
 def test_a_number_with_an_exponent_is_a_number(load, text):
-    assert load(f"train: {{learning_rate: {text}}}").train.learning_rate == 1e-3
+    slope = load(f"model: {{name: anchor, slope: {text}}}").model.model_dump()["slope"]
+    assert slope == 1e-3  # an option without a type, which pydantic leaves as YAML reads it
 
 
 def test_an_exponent_in_an_override_is_a_number(load):
@@ -151,14 +153,11 @@ def test_dump_names_every_default(load):
 
 def test_differences_name_the_keys_with_both_values(load):
     old, new = load("train: {batch: 4}"), load("{train: {batch: 8}, model: {name: anchor, filters: 8}}")
-    assert config.differences(old, new) == [
-        "train.batch is 4 there and 8 here",
-        "model.filters is None there and 8 here",
-    ]
+    assert config.differences(old, new) == {"train.batch": (4, 8), "model.filters": (None, 8)}
 
 
 def test_equal_configs_have_no_differences(load):
-    assert config.differences(load("scale: 3"), load("scale: 3")) == []
+    assert config.differences(load("scale: 3"), load("scale: 3")) == {}
 
 
 def test_the_data_root_stands_before_relative_paths_only(load):

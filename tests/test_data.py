@@ -245,11 +245,18 @@ def test_validation_takes_lr_from_its_folder():
 
 @pytest.mark.parametrize("with_lr", [False, True])
 def test_a_cropped_validation_pair_still_fits(with_lr):
-    low = np.full((9, 12, 3), 50, np.uint8)
-    low[3:6] = 90
+    low = np.full((9, 12, 3), (50, 60, 70), np.uint8)
+    low[3:6] += 40
     (made,) = data.pairs([source(blocks(low, 2), lr=[low] if with_lr else None)], BICUBIC, scale=2, crop=(4, 20))
     assert (made.lr.shape, made.hr.shape) == ((4, 12, 3), (8, 24, 3))
     assert np.abs(made.lr.astype(int) - resize.imresize(made.hr, 1 / 2)).max() <= (10 if with_lr else 0)
+
+
+@pytest.mark.parametrize("with_lr", [False, True])
+def test_a_grey_validation_picture_has_one_channel(with_lr):
+    low = picture(6, 5, 1).repeat(3, 2)  # as the store holds it
+    (made,) = data.pairs([source(blocks(low, 2), lr=[low] if with_lr else None)], BICUBIC, scale=2)
+    assert (made.lr.shape, made.hr.shape) == ((6, 5, 1), (12, 10, 1))
 
 
 def test_most_takes_pictures_at_equal_distances():

@@ -66,6 +66,7 @@ def test_the_list_of_verbs_is_printed(folder):
 
 def test_tensorboard_files_hold_every_promised_tag(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorflow import make_ndarray
 
     events = EventAccumulator(str(folder / "runs" / "quickstart" / "logs"), size_guidance={"tensors": 0})
     events.Reload()
@@ -76,5 +77,5 @@ def test_tensorboard_files_hold_every_promised_tag(folder):
     } <= tags  # fmt: skip
     assert any(tag.startswith("LR - bicubic - SR - HR/") for tag in tags)
     assert events.SummaryMetadata("generator").plugin_data.plugin_name == "graph_run_metadata_graph"
-    shares = [tensor.tensor_proto.float_val[0] for tensor in events.Tensors("speed/data_wait_share")]
+    shares = [float(make_ndarray(tensor.tensor_proto)) for tensor in events.Tensors("speed/data_wait_share")]
     assert all(0 <= share <= 1 for share in shares)

@@ -83,8 +83,8 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
     (tmp_path / "net.keras").write_text("not a model")
     for name, message in (
         ("net.keras", "is not a .keras file"),
-        ("none.keras", "no such file"),
-        ("a.onnx", "takes a run"),
+        ("none.keras", "no such run folder"),
+        ("a.onnx", "no such run folder"),
     ):
         with pytest.raises(InputError, match=message):
             export.export(tmp_path / name, plan, tmp_path / "out")
@@ -92,6 +92,18 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
 
 
 def test_an_unknown_exporter_option_is_refused_with_a_suggestion(network, tmp_path):
-    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "precison": "int8"}]})
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "precison": "int8", "psnr": 40}]})
     with pytest.raises(InputError, match="did you mean 'precision'"):
         export.export(network, plan, tmp_path / "out")
+
+
+def test_an_artifact_of_no_numbers_is_a_fault():
+    checked = export.Checked("f", "k", 1, "", (), {}, {}, float("nan"), None, float("nan"), 1.0, (8, 8))
+    assert export._judged(checked, recipe.Target(name="tflite", psnr=1)).fault == "gives values that are no numbers"
+
+
+def test_two_artifacts_of_one_name_are_refused(network, tmp_path):
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "tolerance": 1}, {"name": "tflite", "tolerance": 1}]})
+    with pytest.raises(InputError, match="two artifacts of the recipe have the name"):
+        export.export(network, plan, tmp_path / "made" / "out")
+    assert not (tmp_path / "made").exists()

@@ -313,13 +313,3 @@ def test_a_failed_export_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("runtime", "target"),
-    [("tf2onnx", "onnx"), ("onnxruntime", "onnx"), ("ai_edge_litert.interpreter", "tflite_float32")],
-)
-def test_a_missing_runtime_names_its_pip_extra(runtime, target, network, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, runtime, None)
-    with pytest.raises(ImportError, match=rf"pip install 'sr_keras\[{target.partition('_')[0]}\]'"):
-        load(target, save(target, network, tmp_path))

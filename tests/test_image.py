@@ -68,6 +68,11 @@ def test_what_is_written_is_read_again(tmp_path, dtype, channels, ending):
     np.testing.assert_array_equal(again, pixels)
 
 
+def test_16_bits_become_8_where_the_format_holds_no_more(tmp_path):
+    image.write(tmp_path / "a.bmp", RGB.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(image.read(tmp_path / "a.bmp"), RGB)
+
+
 def test_pillow_reads_what_is_written(tmp_path):
     image.write(tmp_path / "a.png", RGB)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), RGB)
@@ -147,10 +152,11 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_least_number_above_a_half_rounds_up(dtype):
-    halves = ((np.arange(255) + 0.5) / 255.0).astype(dtype)
-    above = np.nextafter(halves, dtype(2.0))
-    np.testing.assert_array_equal(image.from_float(above, np.dtype(np.uint8)), np.arange(1, 256))
+@pytest.mark.parametrize(("towards", "offset"), [(2.0, 1), (-1.0, 0)], ids=["above", "below"])
+def test_the_number_next_to_a_half_goes_its_way(dtype, towards, offset):
+    halves = (np.arange(255) + 0.5) / 255.0
+    beside = np.nextafter(np.nextafter(halves.astype(dtype), dtype(towards)), dtype(towards))
+    np.testing.assert_array_equal(image.from_float(beside, np.dtype(np.uint8)), np.arange(255) + offset)
 
 
 def test_an_exact_half_rounds_up():

@@ -91,9 +91,7 @@ def test_the_output_is_float32_under_a_mixed_policy(name, options, mixed_bfloat1
     assert np.isfinite(output).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "scale"), [(name, 0) for name in NAMES] + [("edsr", 5), ("edsr", 6), ("srresnet", 5)]
-)
+@pytest.mark.parametrize(("name", "scale"), [(name, 0) for name in NAMES] + [("edsr", 5), ("edsr", 6), ("srresnet", 5)])
 def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
     with pytest.raises(ValueError, match=f"scale must be .*, got {scale}; try"):
         _build(name, scale, {})

@@ -52,6 +52,11 @@ def test_the_pictures_are_those_of_the_files(folder, cache):
     assert_holds(opened, folder)
 
 
+def test_grey_files_are_marked(folder, cache):
+    for _ in range(2):  # built, then opened
+        assert store.open_folder(folder, cache).grey.tolist() == [False, True, False]
+
+
 def test_16_bit_pictures_are_brought_to_8(tmp_path, cache):
     deep = RANDOM.integers(0, 65536, (3, 4, 3), np.uint16)
     (tmp_path / "deep").mkdir()
@@ -160,8 +165,13 @@ def progress(done, total):
     if wait and done == 2:
         sys.stdin.readline()
 
+class Lock(store.FileLock):
+    def acquire(self, *arguments, **options):
+        print("asking", flush=True)  # there was no store yet
+        return super().acquire(*arguments, **options)
+
+store.FileLock = Lock
 folder, cache, wait = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "wait"
-print("opening", flush=True)
 opened = store.open_folder(folder, cache, progress=progress)
 print(hashlib.sha256(opened.pixels.tobytes()).hexdigest(), opened.names, flush=True)
 """
@@ -202,7 +212,7 @@ def test_of_two_processes_one_builds_and_both_get_it(folder, cache):
     with builder(folder, cache, "wait") as first:
         read_until(first, "built 2\n")
         with builder(folder, cache, "go") as second:
-            read_until(second, "opening\n")
+            read_until(second, "asking\n")
             told = [first.communicate("go\n")[0], second.communicate()[0]]
     assert told[0].splitlines()[0] == "built 3"
     assert told[1] == told[0].splitlines()[1] + "\n"  # the same pixels, and nothing built
@@ -218,8 +228,8 @@ def anonymous():
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("RssAnon:") + 1]) * 1024
 
-opened = store.open_folder(Path(sys.argv[1]), Path(sys.argv[2]))
 before = anonymous()
+opened = store.open_folder(Path(sys.argv[1]), Path(sys.argv[2]))
 total = sum(int(opened.picture(k).sum()) for k in range(len(opened)))
 print(anonymous() - before, total)
 """

@@ -225,3 +225,43 @@ def test_pairs_of_folders_are_learnt_from(tmp_path, photographs):
     paired = trained(tmp_path / "paired", f"data.train={{hr: {hr}, lr: {lr}}}", photographs[1])
     assert not same(arrays(made), arrays(paired))
     assert json.loads(paired.results.read_text())["steps"] == 24
+
+
+def test_loss_scaling_and_averages_survive_a_resume_under_float16(tmp_path, photographs):
+    half = [*photographs, "precision=mixed_float16", "train.ema=0.5", "train.steps_per_epoch=2", "train.schedule=constant"]
+    whole = trained(tmp_path / "whole", *half, "train.epochs=2")
+    parts = trained(tmp_path / "parts", *half, "train.epochs=1")
+    trained(parts.folder, *half, "train.epochs=2")
+    assert same(arrays(whole), arrays(parts))
+
+
+def test_a_first_start_that_failed_does_not_bind_the_folder(tmp_path, photographs):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("train: {batch: 9}")
+    assert trained(tmp_path / "run", *photographs).results.is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("losses=ssim data.patch=8", "can't take patches of 8 pixels"),
+        ("model=cnn_fc", "takes only LR pictures of 14x14"),
+        ("model.scale=3", "'scale' is not an option to set here"),
+    ],
+)
+def test_what_would_break_in_the_first_step_is_said_before_it(tmp_path, photographs, override, line):
+    with pytest.raises(InputError, match=line):
+        trained(tmp_path / "run", *photographs, *override.split())
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_grey_validation_pictures_stay_grey(tmp_path, photographs):
+    from sr_keras import image
+    from sr_keras.evaluate import evaluate
+
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    for file in image.listing(photographs[0].removeprefix("data.train=")):
+        image.write(folder / file.name, image.read(file)[..., :1])
+    run = trained(tmp_path / "run", photographs[0], f"data.valid={folder}")
+    assert evaluate(str(run.folder), folder).psnr == pytest.approx(json.loads(run.results.read_text())["psnr"], abs=1e-4)

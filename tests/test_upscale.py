@@ -46,6 +46,13 @@ def test_an_out_with_an_ending_is_a_file(model, picture, tmp_path):
     assert image.read(tmp_path / "big.jpg").shape == (22, 28, 3)
 
 
+def test_sixteen_bits_become_eight_where_the_format_holds_no_more(model, tmp_path):
+    source = tmp_path / "deep.png"
+    image.write(source, np.full((8, 9, 3), 20_000, np.uint16))
+    upscale.upscale([source], model, tmp_path / "out.jpg")
+    assert abs(float(image.read(tmp_path / "out.jpg").mean()) - 20_000 / 257) < 3
+
+
 def test_inputs_are_never_overwritten(model, picture):
     with pytest.raises(InputError, match="would be overwritten"):
         upscale.upscale([picture], model, picture)

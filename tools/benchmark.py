@@ -352,7 +352,7 @@ def _crops(pairs: Sequence, random: np.random.Generator, batch: int, patch: int)
         top, left = (int(random.integers(side - patch + 1)) for side in lr.shape[:2])
         turn = int(random.integers(8))
         for out, picture, factor in ((high[k], hr, SCALE), (low[k], lr, 1)):
-            rows, columns = (slice(factor * at, factor * (at + patch)) for at in (top, left))
+            rows, columns = [slice(factor * at, factor * (at + patch)) for at in (top, left)]
             turned = np.rot90(picture[rows, columns], turn % 4)
             out[:] = turned[:, ::-1] if turn & 4 else turned
     return high, low

@@ -21,7 +21,10 @@ def chart() -> np.ndarray:
     centre = (40 * fine, 42 * fine)
     for k in range(0, 36, 2):
         a, b = (math.tau * (k + d) / 36 for d in (0, 1))
-        corners = [centre, *((round(centre[0] + 36 * fine * math.cos(t)), round(centre[1] + 36 * fine * math.sin(t))) for t in (a, b))]
+        corners = [
+            centre,
+            *((round(centre[0] + 36 * fine * math.cos(t)), round(centre[1] + 36 * fine * math.sin(t))) for t in (a, b)),
+        ]
         cv2.fillPoly(big, [np.array(corners, np.int32)], (32, 44, 72))
     for k in range(8):
         x = (82 + 6 * k) * fine
@@ -29,7 +32,9 @@ def chart() -> np.ndarray:
     for radius in range(3, 24, 4):
         cv2.circle(big, (100 * fine, 96 * fine), radius * fine, (24, 96, 84), round(1.4 * fine))
     for text, y, size in (("super", 98, 0.62), ("resolution", 112, 0.42), ("0123456789", 123, 0.3)):
-        cv2.putText(big, text, (5 * fine, y * fine), cv2.FONT_HERSHEY_DUPLEX, size * fine, (20, 20, 20), fine, cv2.LINE_AA)
+        cv2.putText(
+            big, text, (5 * fine, y * fine), cv2.FONT_HERSHEY_DUPLEX, size * fine, (20, 20, 20), fine, cv2.LINE_AA
+        )
     return cv2.resize(big, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 

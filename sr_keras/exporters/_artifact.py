@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ class Artifact:
         size: height and width in pixels of the only LR picture the file takes; None if it takes any.
         channels: C.
         operators: distinct operator names in the file, sorted.
+        run_uint8: the same on uint8 pictures in 0..255, where the file has a second entry for them.
+        input_type, output_type: the file's own `dtype`, for whole numbers with `scale` and `zero_point`.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
     size: tuple[int, int] | None
     channels: int
     operators: tuple[str, ...]
+    input_type: dict[str, Any] = field(default_factory=lambda: {"dtype": "float32"})
+    output_type: dict[str, Any] = field(default_factory=lambda: {"dtype": "float32"})
+    run_uint8: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         return self.run(lr)

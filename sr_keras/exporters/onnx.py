@@ -67,7 +67,8 @@ def load(path: Path) -> Artifact:
         onnx.checker.check_model(proto)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with opening(path, "ONNX file", RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.Fail):
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     source, target = session.get_inputs()[0], session.get_outputs()[0]
 
     def run(lr: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from sr_keras.errors import InputError
-from sr_keras.exporters._artifact import Artifact, artifact, opening, tensor_spec, whole, write_saved_model
+from sr_keras.exporters._artifact import Artifact, artifact, opening, size_name, tensor_spec, whole, write_saved_model
 from sr_keras.float32 import float32_twin
 
 
 def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = None) -> Path:
-    """Writes `folder/saved_model`, replacing an existing one, and returns its path.
+    """Writes `folder/saved_model[_HxW]`, replacing an existing one, and returns its path.
 
     Both signatures map `lr` `[B, H, W, C]` to `sr` `[B, sH, sW, C]`: `serving_default` float32 in [0, 1],
     `serving_uint8` uint8 in 0..255. B is free; H and W too, unless `size` gives them in LR pixels.
@@ -30,7 +31,7 @@ def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = Non
         sr = network(tf.cast(lr, tf.float32) / 255.0, training=False)
         return {"sr": tf.cast(tf.clip_by_value(tf.floor(sr * 255.0 + 0.5), 0.0, 255.0), tf.uint8)}
 
-    path = Path(folder) / "saved_model"
+    path = Path(folder) / ("saved_model" if size is None else f"saved_model_{size_name(size)}")
     endpoints = {
         "serving_default": (upscale, tensor_spec(network, batch=None, size=size)),
         "serving_uint8": (upscale_uint8, tensor_spec(network, batch=None, size=size, dtype="uint8")),
@@ -64,10 +65,13 @@ def load(path: Path) -> Artifact:
 
     graph = signature.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return artifact(
+    opened = artifact(
         run,
         path=path,
         shape=spec.shape.as_list(),
         dtype=spec.dtype.name,
         operators=(node.op for node in nodes),
     )
+    if "serving_uint8" not in root.signatures:
+        return opened
+    return replace(opened, run_uint8=lambda lr: root.signatures["serving_uint8"](lr=tf.constant(lr))["sr"].numpy())

@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -100,13 +101,20 @@ def load(path: Path) -> Artifact:
     def run(lr: np.ndarray) -> np.ndarray:
         return np.concatenate([_run_one(interpreter, picture[None]) for picture in lr])
 
-    return artifact(
+    opened = artifact(
         run,
         path=path,
         shape=(batch, *shape),
         dtype=np.dtype(source["dtype"]).name,
         operators=_operators(interpreter),
     )
+    return replace(opened, input_type=_type(source), output_type=_type(interpreter.get_output_details()[0]))
+
+
+def _type(tensor: dict[str, Any]) -> dict[str, Any]:
+    scale, zero_point = tensor["quantization"]
+    whole = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return {"dtype": np.dtype(tensor["dtype"]).name, **whole}
 
 
 def _calibration(

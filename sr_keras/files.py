@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sr_keras.errors import InputError
+
+PARTIAL = "partial-"
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` make a file beside `path`, syncs it and renames it: the file is the old one or the new one, whole.
+
+    Raises `InputError` on a full disk or a place that can't be written; what stood at `path` stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        write(beside)
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
+        raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON with two-space indents, whole or not at all; infinity and NaN, which JSON lacks, become null."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
