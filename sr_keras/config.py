@@ -152,9 +152,10 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
         if not equals or not key:
             raise InputError(f"override '{override}': write key=value, such as train.batch=8.")
         try:
-            _set(content, key.split("."), yaml.load(text, Loader=_Loader))
+            value = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
             raise InputError(f"override '{override}': the value is not YAML ({_problem(error)}).") from error
+        _set(content, key.split("."), value)
     return parse(content, where=str(path))
 
 

@@ -10,6 +10,7 @@ from sr_keras.errors import InputError
 if TYPE_CHECKING:
     from sr_keras.config import Config
 
+
 @dataclass(frozen=True)
 class Run:
     """The paths inside a run folder."""

@@ -103,10 +103,13 @@ def open_folder(
 
 
 def _is_whole(place: Path) -> bool:
-    """A process killed while it removed an old store may have left one of the files, and the folder may change back."""
+    """A process killed while it removed an old store may have left one of the files, a power cut a part of one."""
     if not ((place / "index.json").is_file() and (place / "pixels.bin").is_file()):
         return False
-    index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+    try:
+        index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False
     pixels = sum(height * width for height, width in zip(index["heights"], index["widths"], strict=True))
     return (place / "pixels.bin").stat().st_size == 3 * pixels
 

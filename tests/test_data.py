@@ -254,9 +254,10 @@ def test_a_cropped_validation_pair_still_fits(with_lr):
 
 @pytest.mark.parametrize("with_lr", [False, True])
 def test_a_grey_validation_picture_has_one_channel(with_lr):
-    low = picture(6, 5, 1).repeat(3, 2)  # as the store holds it
-    (made,) = data.pairs([source(blocks(low, 2), lr=[low] if with_lr else None)], BICUBIC, scale=2)
-    assert (made.lr.shape, made.hr.shape) == ((6, 5, 1), (12, 10, 1))
+    lows = [picture(6, 5, 1), picture(6, 5)]
+    given = source(*(blocks(low, 2) for low in lows), lr=lows if with_lr else None)
+    sizes = [(made.lr.shape, made.hr.shape) for made in data.pairs([given], BICUBIC, scale=2)]
+    assert sizes == [((6, 5, 1), (12, 10, 1)), ((6, 5, 3), (12, 10, 3))]
 
 
 def test_most_takes_pictures_at_equal_distances():

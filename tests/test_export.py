@@ -103,7 +103,9 @@ def test_an_artifact_of_no_numbers_is_a_fault():
 
 
 def test_two_artifacts_of_one_name_are_refused(network, tmp_path):
-    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "tolerance": 1}, {"name": "tflite", "tolerance": 1}]})
+    plan = recipe.Recipe.model_validate(
+        {"artifacts": [{"name": "tflite", "tolerance": 1}, {"name": "tflite", "tolerance": 1}]}
+    )
     with pytest.raises(InputError, match="two artifacts of the recipe have the name"):
         export.export(network, plan, tmp_path / "made" / "out")
     assert not (tmp_path / "made").exists()

@@ -48,7 +48,7 @@ def test_the_rate_is_a_function_of_the_step_alone(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_schedule_survives_being_saved(schedule):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
-    assert again.get_config() == schedule.get_config()
+    assert [float(again(step)) for step in range(0, 120, 5)] == [float(schedule(step)) for step in range(0, 120, 5)]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
@@ -75,8 +75,9 @@ def test_the_first_step_goes_at_the_rate_of_the_warm_up():
 
 
 def test_gradients_are_clipped_by_their_global_norm():
-    optimizer, _ = one_step(optimization.optimizer(SCHEDULES["constant"], beta_1=0.5, clip_norm=1.0), [30.0, 40.0])
-    np.testing.assert_allclose(optimizer._momentums[0], [0.3, 0.4], rtol=1e-5)  # half of the clipped gradient
+    optimizer = optimization.optimizer(SCHEDULES["constant"], beta_1=0.5, clip_norm=1.0)
+    optimizer.apply([np.float32([30.0]), np.float32([40.0])], [keras.Variable(np.zeros(1, np.float32)) for _ in "ab"])
+    np.testing.assert_allclose(np.concatenate(optimizer._momentums), [0.3, 0.4], rtol=1e-5)  # half of what is left
 
 
 def test_no_clipping_is_the_default():

@@ -112,6 +112,13 @@ def test_a_half_removed_store_is_built_again(folder, cache, missing):
     assert_holds(store.open_folder(folder, cache), folder)
 
 
+@pytest.mark.parametrize("name", ["index.json", "pixels.bin"])
+def test_a_store_that_a_power_cut_left_short_is_built_again(folder, cache, name):
+    store.open_folder(folder, cache)
+    os.truncate(stores(cache)[0] / name, 20)
+    assert_holds(store.open_folder(folder, cache), folder)
+
+
 def test_unreadable_and_truncated_pictures_are_skipped_and_named(folder, cache):
     (folder / "text.png").write_text("hello")
     data = (folder / "a.png").read_bytes()
@@ -152,6 +159,13 @@ def test_arrays_make_a_store_in_memory():
     pictures = [picture(3, 4), picture(5, 2)]
     made = store.of_arrays(pictures, ["a", "b"])
     assert all(np.array_equal(made.picture(k), pictures[k]) for k in range(2))
+
+
+def test_grey_arrays_among_rgb_ones_stand_three_times_and_are_marked():
+    grey = picture(3, 4, channels=1)
+    made = store.of_arrays([grey, picture(5, 2)], ["a", "b"])
+    np.testing.assert_array_equal(made.picture(0), grey.repeat(3, 2))
+    assert made.grey.tolist() == [True, False]
 
 
 # Real processes: the builder says when it is in the middle, and waits there for a line.

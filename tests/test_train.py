@@ -228,7 +228,13 @@ def test_pairs_of_folders_are_learnt_from(tmp_path, photographs):
 
 
 def test_loss_scaling_and_averages_survive_a_resume_under_float16(tmp_path, photographs):
-    half = [*photographs, "precision=mixed_float16", "train.ema=0.5", "train.steps_per_epoch=2", "train.schedule=constant"]
+    half = [
+        *photographs,
+        "precision=mixed_float16",
+        "train.ema=0.5",
+        "train.steps_per_epoch=2",
+        "train.schedule=constant",
+    ]
     whole = trained(tmp_path / "whole", *half, "train.epochs=2")
     parts = trained(tmp_path / "parts", *half, "train.epochs=1")
     trained(parts.folder, *half, "train.epochs=2")
@@ -264,4 +270,6 @@ def test_grey_validation_pictures_stay_grey(tmp_path, photographs):
     for file in image.listing(photographs[0].removeprefix("data.train=")):
         image.write(folder / file.name, image.read(file)[..., :1])
     run = trained(tmp_path / "run", photographs[0], f"data.valid={folder}")
-    assert evaluate(str(run.folder), folder).psnr == pytest.approx(json.loads(run.results.read_text())["psnr"], abs=1e-4)
+    assert evaluate(str(run.folder), folder).psnr == pytest.approx(
+        json.loads(run.results.read_text())["psnr"], abs=1e-4
+    )

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -458,8 +458,7 @@ def _decoding(opened: "Store", folder: Path, read: Callable[[Path], np.ndarray])
         def picture(self, k: int) -> np.ndarray:
             return image.with_channels(image.to_uint8(read(folder / self.names[k])), 3)
 
-    names = ("pixels", "heights", "widths", "offsets", "channels", "names")
-    return Files(**{name: getattr(opened, name) for name in names})
+    return Files(**{part.name: getattr(opened, part.name) for part in fields(opened)})
 
 
 def _read_unchecked(path: Path) -> np.ndarray:
