@@ -1,6 +1,5 @@
 """Every exporter against Keras: the file gives the picture that the network gives."""
 
-import sys
 from typing import Any
 
 import keras

@@ -348,7 +348,7 @@ def _crops(pairs: Sequence, random: np.random.Generator, batch: int, patch: int)
     high = np.empty((batch, SCALE * patch, SCALE * patch, 3), np.uint8)
     low = np.empty((batch, patch, patch, 3), np.uint8)
     for k in range(batch):
-        hr, lr = pairs[random.integers(len(pairs))]
+        hr, lr = pairs[int(random.integers(len(pairs)))]
         top, left = (int(random.integers(side - patch + 1)) for side in lr.shape[:2])
         turn = int(random.integers(8))
         for out, picture, factor in ((high[k], hr, SCALE), (low[k], lr, 1)):
