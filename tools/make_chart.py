@@ -2,12 +2,13 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from sr_keras import image, predictor, resize
+from sr_keras import cli, image, predictor, resize
 from sr_keras.callbacks import panel
 from sr_keras.data import Pair
 
@@ -44,12 +45,17 @@ def main() -> None:
     parser.add_argument("model", help="a x2 model: run folder, .keras, .tflite, .onnx")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parent.parent / "docs" / "chart.png")
     options = parser.parse_args()
+    sys.exit(cli.run(lambda: draw(options.model, options.out)))
+
+
+def draw(model: str, out: Path) -> None:
+    """Writes LR, bicubic, the model's picture and the chart side by side."""
     hr = chart()
-    predict = predictor.open_model(options.model, 2)
+    predict = predictor.open_model(model, 2)
     pair = Pair("chart", resize.imresize(hr, 0.5), hr)
     strip = panel(pair, predict(pair.lr), 2, side=SIDE)
-    image.write(options.out, cv2.resize(strip, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST))
-    print(options.out)
+    image.write(out, cv2.resize(strip, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST))
+    print(out)
 
 
 if __name__ == "__main__":
