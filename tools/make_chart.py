@@ -8,9 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sr_keras import cli, image, predictor, resize
-from sr_keras.callbacks import panel
-from sr_keras.data import Pair
+from sr_keras import cli, image, resize
 
 SIDE, ZOOM = 128, 2
 
@@ -50,6 +48,10 @@ def main() -> None:
 
 def draw(model: str, out: Path) -> None:
     """Writes LR, bicubic, the model's picture and the chart side by side."""
+    from sr_keras import predictor
+    from sr_keras.callbacks import panel
+    from sr_keras.data import Pair
+
     hr = chart()
     predict = predictor.open_model(model, 2)
     pair = Pair("chart", resize.imresize(hr, 0.5), hr)
