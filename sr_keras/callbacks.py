@@ -253,7 +253,7 @@ class ProgressBar(StepCallback):
         if self.step % 10 == 0 or self.step == self.steps:
             self.bar.update(self.task, completed=self.step, description=self._line(logs))
         if self.step % self.epoch == 0 and not self.console.is_terminal:
-            self.console.print(f"step {self.step}/{self.steps}  {self._line(logs)}", highlight=False)
+            self.console.print(f"step {self.step}/{self.steps}  {self._line(logs)}{self._left()}", highlight=False)
 
     def _line(self, logs: Mapping[str, float]) -> str:
         since, first = self._start
@@ -261,6 +261,11 @@ class ProgressBar(StepCallback):
         psnr = f"psnr {self.record.psnr:.2f}" if self.record.psnr == self.record.psnr else "psnr -"
         best = f" (best {self.record.best_psnr:.2f})" if np.isfinite(self.record.best_psnr) else ""
         return f"loss {float(logs.get('loss', float('nan'))):.5f}  {psnr}{best}  {speed:.1f} steps/s"
+
+    def _left(self) -> str:
+        since, first = self._start
+        seconds = (time.perf_counter() - since) / (self.step - first) * (self.steps - self.step)
+        return f"  {seconds / 60:.1f} minutes left"
 
     def close(self) -> None:
         """Gives the terminal back."""

@@ -41,10 +41,10 @@ def resolve(family: ModuleType, spec: Spec, attribute: str) -> tuple[Callable, d
     name, options = (spec, {}) if isinstance(spec, str) else (spec.get("name"), dict(spec))
     options.pop("name", None)
     function = getattr(_module(family, name), attribute, None)
-    kind = family.__name__.rpartition(".")[2]
+    where = str(name) if "." in str(name) else f"{family.__name__.rpartition('.')[2]}.{name}"
     if function is None:
-        raise InputError(f"{kind}.{name} has no function '{attribute}'; see ARCHITECTURE.md for its contract.")
-    return function, _checked(f"{kind}.{name}", function, options)
+        raise InputError(f"{where} has no function '{attribute}'; see ARCHITECTURE.md for its contract.")
+    return function, _checked(where, function, options)
 
 
 def _module(family: ModuleType, name: object) -> ModuleType:

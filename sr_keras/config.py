@@ -156,7 +156,7 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
             raise InputError(f"override '{override}': the value is not YAML ({_problem(error)}).") from error
         _set(content, key.split("."), value)
-    return parse(content, where=str(path))
+    return parse(content, where=f"{path.name} with the command line" if overrides else str(path))
 
 
 def parse(content: Any, *, where: str) -> Config:

@@ -295,11 +295,11 @@ def table(checked: Sequence[Checked]) -> str:
         [
             c.file, f"{c.bytes / 1024:.1f}", str(len(c.operators)), f"{c.max_abs_difference:.1e}",
             "equal" if c.psnr_vs_keras is None else f"{c.psnr_vs_keras:.1f}", f"{c.psnr_vs_hr:.2f}",
-            f"{c.milliseconds:.1f}", "ok" if c.fault is None else "FAILED",
+            f"{c.timed_size[0]}x{c.timed_size[1]}", f"{c.milliseconds:.1f}", "ok" if c.fault is None else "FAILED",
         ]
         for c in checked
     ]  # fmt: skip
-    header = ["file", "KiB", "operators", "max diff", "dB vs Keras", "dB vs HR", "ms", ""]
+    header = ["file", "KiB", "operators", "max diff", "dB vs Keras", "dB vs HR", "LR", "ms", ""]
     return cli.markdown(header, rows)
 
 
@@ -331,8 +331,9 @@ def _main(options: argparse.Namespace) -> int:
                 print(f"error: {artifact.file}: {artifact.fault}; nothing was written.", file=sys.stderr)
         return 1
     print(table(checked))
-    height, width = checked[0].timed_size
-    print(f"\n{folder}: {len(checked)} artifacts and manifest.json; ms: median for a {height}x{width} LR picture")
+    print(
+        f"\n{folder}: {len(checked)} artifacts and manifest.json; ms: median for an LR picture of that height x width"
+    )
     return 0
 
 

@@ -1,6 +1,7 @@
 """The one place that opens a MODEL: run folder, .keras, SavedModel, .tflite, .onnx, or an interpolation by name."""
 
 import importlib
+import json
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Predictor:
         if self.size is not None and tuple(lr.shape[:2]) != self.size:
             raise InputError(
                 f"{self.name}: takes only pictures of {self.size[0]}x{self.size[1]} (height x width), got "
-                f"{lr.shape[0]}x{lr.shape[1]}; export it with dynamic size."
+                f"{lr.shape[0]}x{lr.shape[1]}; take a file that was exported without a size."
             )
         if self.interpolates:
             return np.clip(image.to_float(self.network(lr[None])[0]), 0.0, 1.0)
@@ -137,6 +138,9 @@ def _loader(path: Path) -> Callable:
         from sr_keras.exporters import onnx as exporter
     elif (path / "saved_model.pb").is_file():
         from sr_keras.exporters import saved_model as exporter
+    elif (path / "manifest.json").is_file():
+        files = ", ".join(a["file"] for a in json.loads((path / "manifest.json").read_text())["artifacts"])
+        raise InputError(f"{path}: holds exported models; take one of them: {files}.")
     elif path.exists():
         raise InputError(f"{path}: is no model; give a run folder, .keras, .tflite, .onnx or a SavedModel folder.")
     else:

@@ -81,6 +81,7 @@ def train(
         clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
         dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
         watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
+        console.print(f"{steps - first} steps to {run.folder}; Ctrl-C saves and stops", highlight=False, soft_wrap=True)
         with watch.running():
             generator.fit(
                 dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=list(watch)
@@ -312,6 +313,7 @@ def _main(source: str, overrides: list[str], folder: str | None) -> int:
     if is_finished(config, run):
         _resolved(config, run, config.precision)
         print(_summary(run))
+        print("nothing was left to do; for more: a larger train.epochs; anew: another --run")
         return 0
     try:
         with _only_one(run):
