@@ -113,6 +113,7 @@ def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
         ("anchor", 2, {"filters": 28, "tail": True}, 33_464),
         ("anchor", 3, {"filters": 28, "tail": True}, 42_539),
         ("anchor", 2, {"filters": 40, "blocks": 6, "tail": True}, 93_400),
+        ("srresnet", 4, {}, 1_552_771),  # the paper gives no count; re-implementations say 1.5 million
         ("anchor", 2, {}, 41_356),
     ],
 )
