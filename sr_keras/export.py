@@ -1,4 +1,4 @@
-"""`python -m sr_keras.export`: writes SavedModel, TFLite and ONNX, and checks each in its own runtime."""
+"""`python -m sr_keras.export`: writes SavedModel, TFLite, ONNX or OpenVINO, and checks each in its own runtime."""
 
 import argparse
 import contextlib
@@ -37,10 +37,12 @@ class Checked:
 
     `max_abs_difference` is in units of [0, 1]; the PSNRs in dB over RGB (or Y for a network on luminance), the border
     of `scale` pixels cut from HR's; `milliseconds` the median for a `timed_size` LR picture. The types say how numbers
-    become pixels: `dtype`, and for whole numbers `scale` and `zero_point`.
+    become pixels: `dtype`, and for whole numbers `scale` and `zero_point`. `files` are all that belong to it, `file`
+    the one to open; `sha256` is of the file, or of the names and contents of all files in order.
     """
 
     file: str
+    files: tuple[str, ...]
     kind: str
     bytes: int
     sha256: str
@@ -147,12 +149,21 @@ def _made(
     path = save(network, draft, **options, **given)
     if path in there:
         raise InputError(f"{target.name}: two artifacts of the recipe have the name {path.name}; drop one.")
+    written = sorted({*draft.iterdir()} - there)
     artifact = load(path)
     figures = _compared(artifact, reference, pairs)
     kind = " ".join([target.name, *(str(v) for k, v in options.items() if k == "precision")])
-    in_bytes, digest = _size_and_digest(path)
+    in_bytes, digest = _size_and_digest(written)
     checked = Checked(
-        path.name, kind, in_bytes, digest, artifact.operators, artifact.input_type, artifact.output_type, **figures
+        path.name,
+        tuple(file.name for file in written),
+        kind,
+        in_bytes,
+        digest,
+        artifact.operators,
+        artifact.input_type,
+        artifact.output_type,
+        **figures,
     )
     return _judged(checked, target)
 
@@ -235,13 +246,14 @@ def _planes(pixels: "np.ndarray", channels: int) -> "np.ndarray":
     return image.with_channels(image.to_float(pixels), channels)
 
 
-def _size_and_digest(path: Path) -> tuple[int, str]:
-    """Adds up the bytes of a file or folder; the digest of a folder is that of its files' names and contents."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+def _size_and_digest(written: list[Path]) -> tuple[int, str]:
+    """Adds up the bytes of files or a folder; the digest of more than one file is that of their names and contents."""
+    folder = written[0] if written[0].is_dir() else written[0].parent
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if written[0].is_dir() else written
     digest = hashlib.sha256()
     for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode())
+        if written[0].is_dir() or len(files) > 1:
+            digest.update(file.relative_to(folder).as_posix().encode())
         digest.update(file.read_bytes())
     return sum(file.stat().st_size for file in files), digest.hexdigest()
 
@@ -252,10 +264,13 @@ def _manifest(network: "keras.Model", reference: "Predictor", config: "Config | 
     from sr_keras import __version__, receptive_field
 
     try:
-        halo = receptive_field.halo(network)
-    except ValueError:  # a layer of the user's own: nothing is known of how far it looks
-        halo = None
-    versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy", "tf2onnx", "ai-edge-litert")}
+        tiles = asdict(receptive_field.field(network))
+    except ValueError:  # a layer of the user's own: without an alignment, a reader knows to measure both
+        tiles = {"halo": None}
+    versions = {"sr_keras": __version__}
+    for name in ("tensorflow", "keras", "numpy", "tf2onnx", "ai-edge-litert", "openvino"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # OpenVINO may be left out
+            versions[name] = metadata.version(name)
     return {
         "format": 1,
         "model": network.name,
@@ -263,12 +278,12 @@ def _manifest(network: "keras.Model", reference: "Predictor", config: "Config | 
         "channels": reference.channels,
         "color": "RGB" if reference.channels == 3 else "Y",
         "layout": "NHWC",
-        "halo": halo,
+        **tiles,
         "input": {"name": "lr", "range": [0.0, 1.0]},
         "output": {"name": "sr", "range": [0.0, 1.0], "clipped": network.layers[-1].__class__.__name__ == "Clip"},
         "signatures": {"saved_model": ["serving_default", "serving_uint8"], "tflite": ["serving_default"]},
         "parameters": network.count_params(),
-        "versions": {"sr_keras": __version__, **versions},
+        "versions": versions,
         "config": config.model_dump(mode="json") if config else None,
         "artifacts": [{k: v for k, v in asdict(c).items() if k != "fault"} for c in checked],
     }
@@ -279,11 +294,13 @@ def _publish(draft: Path, folder: Path, manifest: dict) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
-        for item in draft.iterdir():
-            target = folder / item.name
+        items = sorted(draft.iterdir())  # a .bin comes before its .xml, which never stands beside another network's
+        for target in (folder / item.name for item in reversed(items)):
             if target.is_dir():
                 shutil.rmtree(target)
-            item.replace(target)
+            target.unlink(missing_ok=True)
+        for item in items:
+            item.replace(folder / item.name)
     except OSError as error:
         raise InputError(f"{folder}: can't be written ({error.strerror}); give another -o.") from error
     write_json(folder / "manifest.json", manifest)
@@ -307,9 +324,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", type=Path, help="run folder or .keras file")
-    parser.add_argument(
-        "recipe", metavar="RECIPE", nargs="?", default="default", help="recipe file or name: default, server, mobile"
-    )
+    names = "default, server, mobile, desktop"
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help=f"recipe file or name: {names}")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="default: <MODEL>/export/<recipe>")
     options = parser.parse_args(argv)
     return cli.run(lambda: _main(options))

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import errno
 import json
 import math
@@ -18,9 +19,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
     Raises `InputError` on a full disk or a place that can't be written; what stood at `path` stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
@@ -30,7 +31,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
         raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may not be one
+            beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -16,6 +16,7 @@ _CHECKED_BY_PILLOW = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 # ITU-R BT.601, studio range, for RGB in [0, 1]: the Y (16-235), Cb and Cr (16-240) of MATLAB's rgb2ycbcr.
 YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
 YCBCR_OFFSET = np.array([16.0, 128.0, 128.0]) / 255.0
+_BLOCK = 1 << 18  # values
 
 
 def read(path: Path | str) -> np.ndarray:
@@ -102,10 +103,24 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.dtype == np.uint8 else from_float(to_float(pixels), np.dtype(np.uint8))
 
 
-def from_float(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Maps float pixels in [0, 1] to uint8 or uint16, rounded half up and clipped."""
+def from_float(pixels: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+    """Maps float pixels in [0, 1] to uint8 or uint16, rounded half up and clipped; for float32 it only clips.
+
+    Done in blocks that stay in the processor's cache: no second float copy of a large picture.
+    """
+    dtype = np.dtype(dtype)
+    if np.issubdtype(dtype, np.floating):
+        return np.clip(pixels, 0.0, 1.0).astype(dtype, copy=False)
+    out = np.empty(pixels.shape, dtype)
     peak = np.iinfo(dtype).max
-    return np.floor(np.clip(pixels, 0.0, 1.0) * np.float64(peak) + 0.5).astype(dtype)
+    lines = max(_BLOCK // max(int(np.prod(pixels.shape[1:])), 1), 1)
+    for top in range(0, len(pixels), lines):
+        block = pixels[top : top + lines].astype(np.float64 if pixels.dtype == np.float64 else np.float32)
+        np.clip(block, 0.0, 1.0, out=block)
+        block *= block.dtype.type(peak)
+        block += block.dtype.type(0.5)
+        out[top : top + lines] = block  # the cast cuts the fraction off
+    return out
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

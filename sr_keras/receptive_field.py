@@ -1,25 +1,48 @@
-"""How far a network looks: the receptive field of a functional Keras model, from its graph."""
+"""How far a network looks, and where it may be cut: read from the graph of a functional Keras model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import keras
 
 
-def halo(model: keras.Model) -> int | None:
-    """Returns the distance, in LR pixels, beyond which an output pixel cannot depend on the input.
+@dataclass(frozen=True)
+class Field:
+    """Says which tiles give the same inner pixels as the whole picture, in LR pixels.
 
-    The distance is counted from the LR pixel in which the output pixel lies: a tile with a border of this
-    width gives the same inner pixels as the whole picture, if it starts at a multiple of the network's
-    strides and pooling. None: some layer looks at the whole picture.
+    A tile does if it has a border of `halo` on every side that is not the picture's own, and if both its start and
+    the distance from its end to the picture's end are multiples of `alignment`; so its length is the picture's modulo
+    `alignment`. The end counts because strides with padding "same" pad by the size, at the start too.
+
+    Attributes:
+        halo: beyond this distance from the LR pixel in which it lies, an output pixel cannot depend on the input; None
+            if some layer looks at the whole picture, so that no tile is exact.
+        alignment: the fewest LR pixels that are a whole number of pixels in every tensor, so that strides and pooling
+            start alike: 2 where some tensor has half the resolution, 1 for a network that never shrinks.
+        whole_picture: the layers that look at the whole picture, such as `GlobalAveragePooling2D 'pool'`.
+    """
+
+    halo: int | None
+    alignment: int
+    whole_picture: tuple[str, ...] = ()
+
+
+def field(model: keras.Model) -> Field:
+    """Reads the receptive field off the graph.
 
     Raises:
         ValueError: if the model is not functional, or holds a layer that this module does not know.
     """
     reaches = _walk(model, [_Reach(Fraction(0), Fraction(1))] * len(model.inputs))
-    known = [_whole_pixels(reach) for reach in reaches if reach is not None]
-    return max(known) if len(known) == len(reaches) else None
+    whole = tuple(dict.fromkeys(name for reach in reaches for name in reach.whole))
+    halo = None if whole else max(map(_whole_pixels, reaches))
+    return Field(halo, math.lcm(*(reach.alignment for reach in reaches)), whole)
+
+
+def halo(model: keras.Model) -> int | None:
+    """Returns the `halo` of `field(model)`. Raises ValueError as that does."""
+    return field(model).halo
 
 
 @dataclass(frozen=True)
@@ -27,28 +50,39 @@ class _Reach:
     """What one tensor sees of the input.
 
     Pixel i of a tensor that has `resolution` pixels per input pixel covers [i, i + 1) / resolution of the
-    input, and depends on nothing further than `radius` input pixels beyond that.
+    input, and depends on nothing further than `radius` input pixels beyond that. A tile is cut between two pixels of
+    the tensor, and of all before it, if it starts at a multiple of `alignment`. Once a layer in `whole` has looked at
+    the whole picture, `radius` says nothing, and `resolution` is None where there are no pixels any more.
     """
 
     radius: Fraction
-    resolution: Fraction
+    resolution: Fraction | None
+    alignment: int = 1
+    whole: tuple[str, ...] = ()
 
     def shrink(self, growth: int, factor: int) -> "_Reach":
         """The reach of a pixel made of `factor` x `factor` of these that looks `growth` of these further."""
-        return _Reach(self.radius + growth / self.resolution, self.resolution / factor)
+        return self._resized(growth, self.resolution, Fraction(1, factor))
 
     def enlarge(self, growth: int, factor: int) -> "_Reach":
         """The reach of a pixel, `factor` x `factor` in one of these, that looks `growth` like it further."""
+        return self._resized(growth, self.resolution and self.resolution * factor, Fraction(factor))
+
+    def _resized(self, growth: int, counted_in: Fraction | None, factor: Fraction) -> "_Reach":
+        if self.resolution is None or counted_in is None:
+            return self
         resolution = self.resolution * factor
-        return _Reach(self.radius + growth / resolution, resolution)
+        alignment = math.lcm(self.alignment, resolution.denominator)
+        return _Reach(self.radius + growth / counted_in, resolution, alignment, self.whole)
 
 
 def _whole_pixels(reach: _Reach) -> int:
     # At a whole resolution the fraction never reaches a new LR pixel: pixels end where LR pixels end.
-    return math.floor(reach.radius) if reach.resolution.denominator == 1 else math.ceil(reach.radius)
+    whole = reach.resolution is not None and reach.resolution.denominator == 1
+    return math.floor(reach.radius) if whole else math.ceil(reach.radius)
 
 
-def _walk(model, inputs: list[_Reach | None]) -> list[_Reach | None]:
+def _walk(model, inputs: list[_Reach]) -> list[_Reach]:
     graph = getattr(model, "_functional", None) or model  # a Sequential model keeps its graph inside
     if not hasattr(graph, "_nodes_by_depth"):
         raise ValueError(f"a receptive field needs a functional model, got {_named(model)}; rebuild it as one.")
@@ -61,24 +95,28 @@ def _walk(model, inputs: list[_Reach | None]) -> list[_Reach | None]:
     return [reaches[id(tensor)] for tensor in graph.outputs]
 
 
-def _through(node, inputs: list[_Reach | None]) -> list[_Reach | None]:
+def _through(node, inputs: list[_Reach]) -> list[_Reach]:
     if isinstance(node.operation, keras.Model):
         return _walk(node.operation, inputs)
-    return [_after(node.operation, _widest(node.operation, inputs))] * len(node.outputs)
+    return [_after(node.operation, _joined(node.operation, inputs))] * len(node.outputs)
 
 
-def _widest(layer, inputs: list[_Reach | None]) -> _Reach | None:
-    known = [reach for reach in inputs if reach is not None]
-    if len(known) < len(inputs):
-        return None
-    if len({reach.resolution for reach in known}) > 1:
+def _joined(layer, inputs: list[_Reach]) -> _Reach:
+    resolutions = {reach.resolution for reach in inputs} - {None}
+    if len(resolutions) > 1:
         raise ValueError(f"a layer must join tensors of one resolution, {_named(layer)} has several; enlarge first.")
-    return max(known, key=lambda reach: reach.radius)
+    return _Reach(
+        radius=max(reach.radius for reach in inputs),
+        resolution=resolutions.pop() if resolutions else None,
+        alignment=math.lcm(*(reach.alignment for reach in inputs)),
+        whole=tuple(dict.fromkeys(name for reach in inputs for name in reach.whole)),
+    )
 
 
 # Type names of Keras layers and of Keras operations: both are nodes of a functional graph.
 _WHOLE_PICTURE = {"Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GroupNormalization"}
 _ALONG_AN_AXIS = {"Concatenate", "Softmax", "LayerNormalization", "Split", "Mean", "Max", "Min", "Sum", "Var"}
+_KEEP_THE_SIZE = {"GroupNormalization", "Softmax", "LayerNormalization"}
 _POINTWISE = set(
     """
     Activation ReLU Relu Relu6 LeakyReLU LeakyRelu PReLU ELU Elu Sigmoid HardSigmoid Tanh Softplus Gelu Silu
@@ -89,14 +127,15 @@ _POINTWISE = set(
 )
 
 
-def _after(layer, reach: _Reach | None) -> _Reach | None:
+def _after(layer, reach: _Reach) -> _Reach:
     kind = _kind(layer)
-    if reach is None or kind in _WHOLE_PICTURE:
-        return None
-    if kind in _POINTWISE:
+    if reach.resolution is None:
         return reach
-    if kind in _ALONG_AN_AXIS:
-        return reach if layer.axis in (-1, 3, [-1], [3], (-1,), (3,)) else None
+    if kind in _WHOLE_PICTURE or (kind in _ALONG_AN_AXIS and layer.axis not in (-1, 3, [-1], [3], (-1,), (3,))):
+        resolution = reach.resolution if kind in _KEEP_THE_SIZE else None
+        return replace(reach, resolution=resolution, whole=(*reach.whole, _named(layer)))
+    if kind in _POINTWISE or kind in _ALONG_AN_AXIS:
+        return reach
     if kind in {"Conv2D", "DepthwiseConv2D", "SeparableConv2D"}:
         return _window(layer, reach, layer.kernel_size, layer.dilation_rate)
     if kind in {"MaxPooling2D", "AveragePooling2D"}:
@@ -110,6 +149,8 @@ def _after(layer, reach: _Reach | None) -> _Reach | None:
     if hasattr(layer, "radius"):  # our own layers
         scale = getattr(layer, "scale", 1)
         return reach.shrink(layer.radius, 1).enlarge(scale - 1, scale)
+    if reach.whole:  # no tile is exact anyhow
+        return replace(reach, resolution=None)
     raise ValueError(
         f"the reach of every layer must be known, got {_named(layer)}; "
         "give its class a `radius` (and a `scale`), or add it to sr_keras/receptive_field.py."

@@ -7,9 +7,14 @@ clamped. This equals the LR files of Set5 and Set14 to the last bit (tests/test_
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from sr_keras import image
+from sr_keras.rows import Rows
+
+_CHUNK, _CACHED = 1 << 20, 1 << 16  # values that are taken at once from a stream; that stay in a processor's cache
 
 
 def _nearest(x: np.ndarray) -> np.ndarray:
@@ -56,6 +61,56 @@ def imresize(pixels: np.ndarray, scale: float, *, method: str = "bicubic") -> np
         if rounded:
             out = np.clip(np.floor(out + 0.5), 0.0, 255.0)
     return out.astype(np.uint8) if rounded else out
+
+
+def resized(pixels: np.ndarray, height: int, width: int, *, method: str = "bicubic") -> np.ndarray:
+    """Resizes float32 `[H, W, C]` to `[height, width, C]` like `imresize`, fast, in float32 and not clipped.
+
+    Every value is summed in one order whatever the picture's size, so a part gives the numbers of the whole.
+    """
+    return _along_rows(_along_columns(pixels, height, method), width, method)
+
+
+def resized_rows(rows: Rows, height: int, width: int, *, method: str = "bicubic") -> Rows:
+    """Returns a stream resized to `[height, width, C]`: float32 in [0, 1], unclipped, the type of imresize's result.
+
+    Holds no more of the picture than the kernel spans. uint8 and uint16 pixels are taken to [0, 1] first.
+    """
+
+    def bands() -> Iterator[np.ndarray]:
+        indices, weights = taps(rows.height, height / rows.height, method)
+        lines = max(_CHUNK // (rows.width * rows.channels), 1)
+        end = 0
+        for top in range(0, height, lines):
+            wanted = indices[top : top + lines]
+            first, end = min(int(wanted.min()), end), max(int(wanted.max()) + 1, end)
+            source = image.to_float(rows.take(first, end))
+            yield _along_rows(_weighed(source, wanted - first, weights[top : top + lines]), width, method)
+
+    return Rows(bands(), height, width, rows.channels, np.float32)
+
+
+def _along_columns(pixels: np.ndarray, height: int, method: str) -> np.ndarray:
+    if height == len(pixels):
+        return pixels
+    return _weighed(pixels, *taps(len(pixels), height / len(pixels), method))
+
+
+def _along_rows(pixels: np.ndarray, width: int, method: str) -> np.ndarray:
+    if width == pixels.shape[1]:
+        return pixels
+    return _along_columns(np.ascontiguousarray(pixels.swapaxes(0, 1)), width, method).swapaxes(0, 1)
+
+
+def _weighed(pixels: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    weights = np.round(weights, 9).astype(np.float32)  # the same at every place, whatever the rounding of its centre
+    total = np.zeros((len(indices), *pixels.shape[1:]), np.float32)
+    lines = max(_CACHED // max(int(np.prod(pixels.shape[1:])), 1), 1)
+    for top in range(0, len(indices), lines):
+        block = slice(top, top + lines)
+        for tap in range(indices.shape[1]):
+            total[block] += weights[block, tap].reshape(-1, 1, 1) * pixels[indices[block, tap]]
+    return total
 
 
 @functools.lru_cache(maxsize=64)

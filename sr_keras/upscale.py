@@ -1,76 +1,426 @@
-"""`python -m sr_keras.upscale`: enlarges picture files with a model."""
+"""`python -m sr_keras.upscale`: enlarges pictures, folders of them and videos, of any size to any size."""
 
 import argparse
+import contextlib
+import glob
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sr_keras import cli
+from sr_keras import cli, files
 from sr_keras.errors import InputError
 
+if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
+    from rich.console import Console
 
-def upscale(inputs: Sequence[Path], model: str, out: Path | None = None) -> list[Path]:
-    """Enlarges each picture and returns the files written: `<stem>_x<scale>.png` beside it, or below/at `out`.
+    from sr_keras.pipeline import Result, Saving
+    from sr_keras.upscaler import Size, Upscaler
 
-    `out` is a file where there is one input and its name ends like a picture's, else a folder. 8 and 16 bits stay.
-    Raises `InputError` before anything is written if two outputs would be one file or an input would be overwritten.
+_FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class Video:
+    """How videos are encoded: FFmpeg's names; None is the default of sr_keras.video."""
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and its place: a picture's file or bytes, or a video."""
+
+    source: Path | bytes
+    name: str
+    target: Path
+    is_video: bool = False
+
+
+def upscale(
+    jobs: Sequence[Job],
+    upscaler: "Upscaler",
+    *,
+    saving: "Saving | None" = None,
+    video: Video = Video(),
+    skip_existing: bool = False,
+    progress: Callable[[float, float], None] = lambda part, megapixels: None,
+) -> "Iterator[Result]":
+    """Enlarges every job, pictures first, and yields what became of it; a bad file is a failed result.
+
+    `progress` gets the part of a job, and the megapixels of output, that were done since it was last called.
     """
-    from sr_keras import image, predictor, resize
+    from sr_keras import pipeline
 
-    if model in resize.KERNELS:
-        raise InputError(f"{model}: has no scale of its own; give a trained model.")
-    predict = predictor.open_model(model)
-    targets = _targets(inputs, out, predict.scale)
-    for source, target in zip(inputs, targets, strict=True):
-        pixels = image.read(source)
-        _make_folder(target.parent)
-        image.write(target, image.from_float(predict(pixels), pixels.dtype))
-    return targets
-
-
-def _targets(inputs: Sequence[Path], out: Path | None, scale: int) -> list[Path]:
-    from sr_keras import image
-
-    for source in inputs:
-        if not source.is_file():
-            raise InputError(f"{source}: is not a file; give pictures.")
-    if out is not None and out.suffix.lower() in image.EXTENSIONS and not out.is_dir():
-        if len(inputs) > 1:
-            raise InputError(f"{out}: is one file for {len(inputs)} inputs; give a folder.")
-        targets = [out]
-    else:
-        targets = [(out or source.parent) / f"{source.stem}_x{scale}.png" for source in inputs]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise InputError(f"{target}: would be written from several inputs; upscale them into folders of their own.")
-        if any(target.resolve() == source.resolve() for source in inputs):
-            raise InputError(f"{target}: is an input and would be overwritten; give another -o.")
-    return targets
+    left = []
+    for job in jobs:
+        if skip_existing and job.target.exists():
+            progress(1.0, 0.0)
+            yield pipeline.Result(job.name, str(job.target), "skipped")
+        else:
+            left.append(job)
+    pictures = [pipeline.Task(job.source, job.name, job.target) for job in left if not job.is_video]
+    yield from pipeline.run(pictures, upscaler, saving or pipeline.Saving(), progress)
+    for job in left:
+        if job.is_video:
+            yield _video(job, upscaler, video, progress)
 
 
-def _make_folder(folder: Path) -> None:
+def _video(job: Job, upscaler: "Upscaler", options: Video, progress: Callable[[float, float], None]) -> "Result":
+    from sr_keras import pipeline
+    from sr_keras import video as video_file
+
+    assert isinstance(job.source, Path)
+    result, start, done = pipeline.Result(job.name, str(job.target), "done"), time.perf_counter(), 0.0
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: can't be made ({error.strerror}); give another -o.") from error
+        height, width = video_file.size(job.source, job.target)
+        result = replace(result, input_size=(width, height), output_size=upscaler.target(height, width)[::-1])
+
+        def advance(frames: int, total: int | None) -> None:
+            nonlocal done
+            part = min(frames / total, 1.0) if total else 0.0
+            progress(part - done, result.megapixels)
+            done = part
+
+        made = video_file.enlarge(job.source, job.target, upscaler, **asdict(options), progress=advance)
+        result = replace(result, notes=(f"{made.frames} frames, {made.repeated} of them repeated", *made.notes))
+    except InputError as error:
+        result = replace(result, status="failed", error=str(error))
+    progress(1.0 - done, 0.0)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of the inputs; `below` is the folder whose tree is mirrored, None for a file that was named itself."""
+
+    path: Path | None  # None: the standard input
+    below: Path | None = None
+
+
+def find(inputs: Sequence[str], out: Path | None = None) -> list[Found]:
+    """Finds the pictures and videos of the inputs. Raises `InputError` for what is not there or holds none.
+
+    `out` is left out of a folder that it lies in: outputs of an earlier run are no inputs.
+    """
+    found: list[Found] = []
+    for name in inputs:
+        path = Path(name)
+        if name == "-":
+            found.append(Found(None))
+        elif path.is_dir():
+            found += _tree(path, out)
+        elif path.is_file():
+            found.append(Found(path))
+        elif glob.has_magic(name):
+            matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+            matches = [match for match in matches if match.is_file() and _kind(match) is not None]
+            if not matches:
+                raise InputError(f"{name}: matches no picture or video; check the pattern.")
+            found += [Found(match) for match in matches]
+        else:
+            raise InputError(f"{name}: there is no such file or folder; check the path.")
+    return found
+
+
+def _tree(folder: Path, out: Path | None) -> list[Found]:
+    if out is not None and out.resolve() == folder.resolve():
+        raise InputError(f"{out}: is the folder of the inputs, which would be overwritten; give another -o.")
+    listed = [p for p in sorted(folder.rglob("*")) if p.is_file() and _kind(p) is not None]
+    listed = [p for p in listed if not p.name.startswith(files.PARTIAL)]
+    if out is not None:
+        listed = [p for p in listed if out.resolve() not in p.resolve().parents]
+    if not listed:
+        raise InputError(f"{folder}: holds no pictures or videos; see --help for what is read.")
+    return [Found(p, below=folder) for p in listed]
+
+
+def jobs(
+    found: Sequence[Found], out: Path | None, label: str, *, ending: str | None = None, content: bytes = b""
+) -> list[Job]:
+    """Gives every file a place for its output.
+
+    A file goes beside itself or into the folder `out`, as `<stem>_<label>` in its own format; a folder's tree is
+    mirrored, by default in `<folder>_<label>`. `ending` is another format for pictures, `content` the standard input.
+    Raises `InputError` for two inputs of one output, and an output that is an input.
+    """
+    made = [_job(each, out, label, ending, content, alone=len(found) == 1) for each in found]
+    sources = {job.source.resolve() for job in made if isinstance(job.source, Path)}
+    places: dict[Path, Job] = {}
+    for job in made:
+        place = job.target.resolve()
+        if place in places:
+            names = f"{places[place].name} and {job.name}"
+            raise InputError(f"{job.target}: would be written from {names}; give them folders of their own.")
+        if place in sources:
+            raise InputError(f"{job.target}: is an input and would be overwritten; give another -o.")
+        places[place] = job
+    return made
+
+
+def _job(each: Found, out: Path | None, label: str, ending: str | None, content: bytes, *, alone: bool) -> Job:
+    path = each.path
+    if path is None:
+        return Job(content, "standard input", out or Path("-"))
+    is_video = _kind(path) == "video"
+    if each.below is not None:
+        place = out or each.below.with_name(f"{each.below.resolve().name}_{label}")
+        return Job(path, str(path), _ended(place / path.relative_to(each.below), path, ending), is_video)
+    if out is not None and out.suffix and not out.is_dir():
+        if alone:
+            return Job(path, str(path), out, is_video)
+        if out.suffix.lower() in _known_endings():
+            raise InputError(f"{out}: is one file for several inputs; give a folder.")
+    folder = out if out is not None else path.parent
+    return Job(path, str(path), _ended(folder / f"{path.stem}_{label}{path.suffix}", path, ending), is_video)
+
+
+def _ended(target: Path, source: Path, ending: str | None) -> Path:
+    """Gives a picture's output its format: the wanted one, its own, or PNG if its own can't be written."""
+    from sr_keras import picture
+
+    if _kind(source) == "video":
+        return target
+    if ending is None and source.suffix.lower() in picture.FORMATS:
+        return target
+    return target.with_suffix(ending or ".png")
+
+
+def _kind(path: Path) -> str | None:
+    from sr_keras import image, video
+
+    ending = path.suffix.lower()
+    return "video" if ending in video.EXTENSIONS else "picture" if ending in image.EXTENSIONS else None
+
+
+def _known_endings() -> set[str]:
+    from sr_keras import image, video
+
+    return set(image.EXTENSIONS | video.EXTENSIONS)
+
+
+def table(results: "Sequence[Result]") -> str:
+    """Returns the Markdown table of what became of the inputs."""
+
+    def size(sides: tuple[int, int] | None) -> str:
+        return f"{sides[0]}x{sides[1]}" if sides else ""
+
+    rows = [
+        [r.name, size(r.input_size), size(r.output_size), f"{r.seconds:.2f}" if r.seconds else "", r.status, r.target]
+        for r in results
+    ]
+    return cli.markdown(["input", "from", "to", "seconds", "status", "output"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and enlarges; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m sr_keras.upscale", description=__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", type=Path, help="picture files")
-    parser.add_argument("--model", metavar="MODEL", help="run folder, .keras, .tflite, .onnx or SavedModel folder")
-    parser.add_argument("-o", "--out", metavar="OUT", type=Path, help="file or folder (default: beside each input)")
-    options = parser.parse_args(argv)
+    """Parses the command line and enlarges; returns the exit status: 1 if an input failed."""
+    options = _parser().parse_args(argv)
     return cli.run(lambda: _main(options))
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sr_keras.upscale", description=__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders, 'globs/**/*.jpg', videos, or -")
+    parser.add_argument("--model", metavar="MODEL", help="run folder, .keras, .tflite, .onnx, .xml, SavedModel folder")
+    parser.add_argument("-o", "--out", metavar="OUT", type=Path, help="file, folder, or - (default: beside the input)")
+    size = parser.add_argument_group("size", "default: the model's scale; it runs up to 3 times, then is reduced")
+    size.add_argument("--scale", type=float, metavar="S", help="such as 3.5")
+    size.add_argument("--width", type=cli.positive, metavar="PIXELS")
+    size.add_argument("--height", type=cli.positive, metavar="PIXELS")
+    size.add_argument("--fit", metavar="WxH", help="as large as fits, such as 3840x2160")
+    file = parser.add_argument_group("files")
+    file.add_argument("--format", choices=sorted(_FORMATS), help="default: the input's own, else png")
+    file.add_argument("--quality", type=_percent, default=95, metavar="1-100", help="of JPEG and WebP (default: 95)")
+    file.add_argument("--skip-existing", action="store_true", help="leaves out inputs whose output is there")
+    file.add_argument("--max-pixels", type=float, default=268.0, metavar="MP", help="megapixels of an input at most")
+    file.add_argument("--json", type=Path, metavar="FILE", help="writes the summary as JSON")
+    file.add_argument("--report", type=Path, metavar="FILE.html", help="a page with a before/after slider a picture")
+    quality = parser.add_argument_group("quality")
+    quality.add_argument("--ensemble", action="store_true", help="averages 8 flips and rotations, 8 times as slow")
+    quality.add_argument("--back-project", type=int, default=0, metavar="N", help="steps towards down(output) == input")
+    quality.add_argument("--alpha", choices=("model", "bicubic"), default="model", help="what enlarges transparency")
+    speed = parser.add_argument_group("speed")
+    speed.add_argument("--tile", type=cli.positive, metavar="PIXELS", help="of the input (default: from free memory)")
+    speed.add_argument(
+        "--runtime", default="auto", metavar="NAME", help="auto measures, and takes the fastest near 60 dB"
+    )
+    speed.add_argument("--exact", action="store_true", help="auto takes float32 only")
+    video = parser.add_argument_group("video")
+    video.add_argument("--codec", metavar="NAME", help="FFmpeg's name, such as libx265")
+    video.add_argument("--crf", type=int, metavar="N", help="quality of the codec; less is better")
+    video.add_argument("--preset", metavar="NAME", help="such as slow")
+    return parser
+
+
+def _percent(text: str) -> int:
+    if not 1 <= int(text) <= 100:
+        raise ValueError
+    return int(text)
+
+
 def _main(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
     if options.model is None:
         raise InputError("--model is needed: no weights ship with this version; train one: python -m sr_keras.train")
-    for target in upscale(options.inputs, options.model, options.out):
-        print(target)
-    return 0
+    size = _size(options)
+    _check_files(options)
+    to_stdout = str(options.out) == "-" or (options.inputs == ["-"] and options.out is None)
+    with _standard_output(options, active=to_stdout) as out:
+        found = find(options.inputs, out)
+        upscaler = _upscaler(options, size)
+        content = sys.stdin.buffer.read() if "-" in options.inputs else b""
+        ending = _FORMATS[options.format] if options.format else None
+        work = jobs(found, out, _label(size, upscaler.scale), ending=ending, content=content)
+        console = Console(file=sys.stderr)
+        console.print(f"{options.model} x{upscaler.scale} on {upscaler.predictor.runtime}", highlight=False)
+        results = _with_progress(work, upscaler, options, console)
+    return _told(results, upscaler, options, console)
+
+
+def _size(options: argparse.Namespace) -> "Size":
+    from sr_keras.upscaler import Size
+
+    width, height = options.width, options.height
+    if options.fit is not None:
+        if width or height:
+            raise InputError("--fit and --width or --height exclude each other; give one of them.")
+        try:
+            width, height = (cli.positive(side) for side in options.fit.lower().split("x"))
+        except ValueError:
+            raise InputError(f"--fit {options.fit}: give WIDTHxHEIGHT in pixels, such as 3840x2160.") from None
+    return Size(options.scale, width, height)
+
+
+def _label(size: "Size", own: int) -> str:
+    if size.width and size.height:
+        return f"{size.width}x{size.height}"
+    if size.width or size.height:
+        return f"w{size.width}" if size.width else f"h{size.height}"
+    return f"x{size.scale or own:g}"
+
+
+def _upscaler(options: argparse.Namespace, size: "Size") -> "Upscaler":
+    from sr_keras.upscaler import Upscaler
+
+    return Upscaler(
+        options.model, scale=size.scale, width=size.width, height=size.height, tile=options.tile,
+        runtime=options.runtime, exact=options.exact, ensemble=options.ensemble, back_project=options.back_project,
+        alpha=options.alpha,
+    )  # fmt: skip
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Refuses what would only be found out after the work: places of the summary that can't be written."""
+    for place in (options.json, options.report):
+        if place is not None and place.is_dir():
+            raise InputError(f"{place}: is a folder; give a file name.")
+        if place is not None and place.resolve() in {Path(name).resolve() for name in options.inputs}:
+            raise InputError(f"{place}: is an input and would be overwritten; give another name.")
+
+
+@contextlib.contextmanager
+def _standard_output(options: argparse.Namespace, *, active: bool) -> Iterator[Path | None]:
+    """Gives the place of the output: -o, or a file that goes to the standard output once it is whole."""
+    if not active:
+        yield options.out
+        return
+    if len(options.inputs) != 1 or Path(options.inputs[0]).is_dir():
+        raise InputError("-o -: the standard output takes one picture; give a folder.")
+    with tempfile.TemporaryDirectory(prefix="sr_keras_") as folder:
+        out = Path(folder) / f"output{_FORMATS[options.format or 'png']}"
+        yield out
+        if out.exists():
+            sys.stdout.buffer.write(out.read_bytes())
+            sys.stdout.buffer.flush()
+
+
+def _with_progress(
+    work: Sequence[Job], upscaler: "Upscaler", options: argparse.Namespace, console: "Console"
+) -> "list[Result]":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from sr_keras.pipeline import Saving
+
+    saving = Saving(options.quality, round(options.max_pixels * 1e6), show=options.report is not None)
+    video = Video(options.codec, options.crf, options.preset)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    start, megapixels, done, results = time.perf_counter(), 0.0, 0.0, []
+    with _page(options, upscaler) as page, Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(work))
+
+        def progress(part: float, more: float) -> None:
+            nonlocal megapixels, done
+            megapixels, done = megapixels + more, done + part
+            rate = megapixels / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, completed=round(done, 6), description=f"{rate:.1f} MP/s")
+
+        for result in upscale(
+            work, upscaler, saving=saving, video=video, skip_existing=options.skip_existing, progress=progress
+        ):
+            if result.error:
+                console.print(f"error: {result.error}", highlight=False, markup=False, soft_wrap=True)
+            if page is not None:
+                _show(page, result, upscaler)
+            results.append(replace(result, shown=None))
+        if page is not None:
+            page.table(*_columns(results))
+    return results
+
+
+@contextlib.contextmanager
+def _page(options: argparse.Namespace, upscaler: "Upscaler") -> Iterator[Any]:
+    if options.report is None:
+        yield None
+        return
+    from sr_keras import report
+
+    model = upscaler.predictor
+    facts = [("model", options.model), ("scale of the model", f"x{model.scale}"), ("runtime", model.runtime)]
+    facts += [("ensemble", "8 flips and rotations")] if options.ensemble else []
+    facts += [("back-projection", f"{options.back_project} steps")] if options.back_project else []
+    with report.Page(options.report, f"{Path(options.model).name}: before and after", facts) as page:
+        yield page
+
+
+def _show(page: Any, result: "Result", upscaler: "Upscaler") -> None:
+    from sr_keras import report
+
+    if result.shown is None or result.input_size is None or result.output_size is None:
+        return
+    shown, (height, width) = result.shown, result.shown.after.shape[:2]
+    facts = [
+        ("input", "x".join(map(str, result.input_size))), ("output", "x".join(map(str, result.output_size))),
+        ("seconds", f"{result.seconds:.2f}"),
+    ]  # fmt: skip
+    if (width, height) != result.output_size:
+        facts.append(("shown", f"{width}x{height} from {shown.place[0]}, {shown.place[1]}"))
+    page.add(report.Comparison(result.name, shown.before, shown.after, "bicubic", upscaler.predictor.name, facts))
+
+
+def _columns(results: "Sequence[Result]") -> tuple[list[str], list[list[str]]]:
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table(results).splitlines()]
+    return lines[0], lines[2:]
+
+
+def _told(results: "Sequence[Result]", upscaler: "Upscaler", options: argparse.Namespace, console: "Console") -> int:
+    if str(options.out) != "-" and options.inputs != ["-"]:
+        print(table(results))
+    for note in (*upscaler.notes, *(f"{r.name}: {note}" for r in results for note in r.notes)):
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    if options.json:
+        model = upscaler.predictor
+        content = {
+            "model": options.model, "scale": model.scale, "runtime": model.runtime, "notes": upscaler.notes,
+            "results": [{k: v for k, v in asdict(r).items() if k != "shown"} for r in results],
+        }  # fmt: skip
+        files.write_json(options.json, content)
+    return 1 if any(r.status == "failed" for r in results) else 0
 
 
 if __name__ == "__main__":

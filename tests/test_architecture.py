@@ -10,7 +10,6 @@ FAMILIES = {"models", "losses", "degradations", "exporters"}
 VERBS = {"train", "evaluate", "upscale", "export", "__main__"}
 FLOORS = [
     {
-        "__init__",
         "component",
         "config",
         "run",
@@ -21,11 +20,26 @@ FLOORS = [
         "files",
         "image",
         "store",
+        "rows",
+        "picture",
     },  # no TensorFlow
-    {"resize", "metrics", "layers", "float32"},
+    {"resize", "metrics", "layers", "float32", "bfloat16", "video", "report"},
     FAMILIES,
-    {"data", "content", "callbacks", "optimization", "devices", "predictor", "scoring", "receptive_field"},
-    VERBS,
+    {
+        "data",
+        "content",
+        "callbacks",
+        "optimization",
+        "devices",
+        "predictor",
+        "scoring",
+        "receptive_field",
+        "tiling",
+        "runtimes",
+        "upscaler",
+        "pipeline",
+    },
+    VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 SEE_CONFIG = VERBS | {"config", "recipe", "run"}

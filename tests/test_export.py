@@ -1,10 +1,12 @@
 """Export: every artifact run and compared, the manifest, and what happens when one is too far off."""
 
 import hashlib
+import importlib.util
 import json
 
 import keras
 import pytest
+from keras import layers, ops
 
 from sr_keras import component, export, models, predictor, recipe
 from sr_keras.errors import InputError
@@ -22,7 +24,8 @@ def test_the_default_recipe_is_written_checked_and_described(network, tmp_path, 
     assert export.main([str(network), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert (manifest["scale"], manifest["halo"], manifest["channels"]) == (2, 3, 3)
+    assert (manifest["scale"], manifest["channels"]) == (2, 3)
+    assert (manifest["halo"], manifest["alignment"], manifest["whole_picture"]) == (3, 1, [])
     assert [a["kind"] for a in manifest["artifacts"]] == [
         "saved_model", "onnx", "tflite float32", "tflite float16", "tflite dynamic", "tflite int8",
     ]  # fmt: skip
@@ -41,6 +44,53 @@ def test_the_default_recipe_is_written_checked_and_described(network, tmp_path, 
     assert manifest["artifacts"][-1]["psnr_vs_keras"] >= 40
     for artifact in manifest["artifacts"]:
         assert predictor.open_model(tmp_path / "out" / artifact["file"]).scale == 2
+
+
+def manifest_of(x, lr, tmp_path):
+    keras.Model(lr, x).save(tmp_path / "net.keras")
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "onnx", "tolerance": 1e-3}]})
+    export.export(tmp_path / "net.keras", plan, tmp_path / "out")
+    return json.loads((tmp_path / "out" / "manifest.json").read_text())
+
+
+def test_the_manifest_tells_where_a_network_with_strides_may_be_cut(tmp_path):
+    lr = keras.Input((32, 32, 3))
+    x = layers.Conv2D(48, 3, strides=2, padding="same")(lr)
+    manifest = manifest_of(ops.depth_to_space(x, 4), lr, tmp_path)
+    assert (manifest["scale"], manifest["halo"], manifest["alignment"], manifest["whole_picture"]) == (2, 2, 2, [])
+
+
+def test_the_manifest_names_the_layers_that_look_at_the_whole_picture(tmp_path):
+    lr = keras.Input((None, None, 3))
+    weight = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(lr)
+    x = layers.UpSampling2D(2)(layers.Multiply()([lr, weight]))
+    manifest = manifest_of(x, lr, tmp_path)
+    assert (manifest["halo"], manifest["alignment"]) == (None, 1)
+    assert manifest["whole_picture"] == ["GlobalAveragePooling2D 'squeeze'"]
+
+
+def test_the_manifest_leaves_out_the_alignment_of_an_unknown_layer(tmp_path):
+    lr = keras.Input((None, None, 3))
+    manifest = manifest_of(layers.UpSampling2D(2)(lr), lr, tmp_path)
+    assert manifest["halo"] is None
+    assert "alignment" not in manifest
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_the_desktop_recipe_writes_both_files_of_openvino_and_describes_them(network, tmp_path):
+    for _ in range(2):  # the second replaces the first
+        assert export.main([str(network), "desktop", "-o", str(tmp_path / "out")]) == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["manifest.json", "model.bin", "model.onnx", "model.xml"]
+    assert [a["kind"] for a in manifest["artifacts"]] == ["onnx", "openvino"]
+    openvino = manifest["artifacts"][1]
+    assert (openvino["file"], openvino["files"]) == ("model.xml", ["model.bin", "model.xml"])
+    contents = [(tmp_path / "out" / name).read_bytes() for name in openvino["files"]]
+    assert openvino["bytes"] == sum(map(len, contents))
+    assert openvino["sha256"] == hashlib.sha256(b"model.bin" + contents[0] + b"model.xml" + contents[1]).hexdigest()
+    assert openvino["max_abs_difference"] <= 1e-4
+    assert "openvino" in manifest["versions"]
 
 
 def test_a_fixed_size_artifact_is_checked_at_its_size(network, tmp_path):
@@ -98,7 +148,7 @@ def test_an_unknown_exporter_option_is_refused_with_a_suggestion(network, tmp_pa
 
 
 def test_an_artifact_of_no_numbers_is_a_fault():
-    checked = export.Checked("f", "k", 1, "", (), {}, {}, float("nan"), None, float("nan"), 1.0, (8, 8))
+    checked = export.Checked("f", ("f",), "k", 1, "", (), {}, {}, float("nan"), None, float("nan"), 1.0, (8, 8))
     assert export._judged(checked, recipe.Target(name="tflite", psnr=1)).fault == "gives values that are no numbers"
 
 

@@ -1,5 +1,7 @@
 """Every exporter against Keras: the file gives the picture that the network gives."""
 
+import importlib.util
+import sys
 from typing import Any
 
 import keras
@@ -10,7 +12,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from sr_keras.errors import InputError
-from sr_keras.exporters import onnx, saved_model, tflite
+from sr_keras.exporters import onnx, openvino, saved_model, tflite
 from sr_keras.exporters._artifact import whole
 from sr_keras.float32 import float32_twin
 
@@ -21,9 +23,18 @@ LARGEST_DIFFERENCE = {
     "tflite_float32": 1e-4,
     "tflite_float16": 2e-3,
     "tflite_dynamic": 3e-2,
+    "openvino": 1e-4,
+    "openvino_compressed": 2e-3,
+    "openvino_bfloat16": 1e-2,
 }
-TARGETS = [*LARGEST_DIFFERENCE, "tflite_int8"]
-LOADERS = {"saved_model": saved_model, "onnx": onnx, "tflite": tflite}
+LOADERS = {"saved_model": saved_model, "onnx": onnx, "tflite": tflite, "openvino": openvino}
+# `pytest.importorskip` would import it, and its telemetry
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+TARGETS = [
+    pytest.param(target, marks=needs_openvino) if target.startswith("openvino") else target
+    for target in [*LARGEST_DIFFERENCE, "tflite_int8"]
+]
+IN_FLOAT32 = ["saved_model", "onnx", "tflite_float32", pytest.param("openvino", marks=needs_openvino)]
 
 
 def tiny_network() -> keras.Model:
@@ -47,14 +58,22 @@ def calibration_pictures():
 
 
 def save(target, network, folder, size=None):
-    name, _, precision = target.rpartition("_") if target.startswith("tflite") else (target, "", "")
-    if not precision:
-        return LOADERS[name].save(network, folder, size=size)
-    return tflite.save(network, folder, size=size, precision=precision, calibration=calibration_pictures())
+    name, variant = parts(target)
+    if name == "tflite":
+        return tflite.save(network, folder, size=size, precision=variant, calibration=calibration_pictures())
+    if name == "openvino":
+        return openvino.save(network, folder, size=size, compress=variant == "compressed")
+    return LOADERS[name].save(network, folder, size=size)
 
 
 def load(target, path):
-    return LOADERS["tflite" if target.startswith("tflite") else target].load(path)
+    name, variant = parts(target)
+    return LOADERS[name].load(path, **({"precision": variant} if variant == "bfloat16" else {}))
+
+
+def parts(target):
+    name, _, variant = target.partition("_")
+    return (target, "") if target == "saved_model" else (name, variant)
 
 
 def assert_agree(target, network, artifact, size):
@@ -80,7 +99,7 @@ def exported(network, tmp_path_factory):
 
     def path(target, size=None):
         if (target, size) not in paths:
-            paths[target, size] = save(target, network, folder / str(size), size)
+            paths[target, size] = save(target, network, folder / target / str(size), size)
         return paths[target, size]
 
     return path
@@ -131,7 +150,7 @@ def test_file_names_tell_precision_and_size(exported):
     assert names == ["model.onnx", "model_19x23.onnx", "model_float16.tflite", "model_float16_19x23.tflite"]
 
 
-@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+@pytest.mark.parametrize("target", IN_FLOAT32)
 def test_a_bfloat16_network_exports_in_float32(target, network, tmp_path, mixed_bfloat16):
     half = tiny_network()
     half.set_weights(network.get_weights())
@@ -266,7 +285,7 @@ def test_onnx_refuses_an_operator_that_it_lacks(tmp_path):
 
 
 @pytest.mark.parametrize("content", [np.random.default_rng(0).bytes(4000), b"", b"Not a model.\n" * 9, "cut"])
-@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+@pytest.mark.parametrize("target", IN_FLOAT32)
 def test_a_file_that_is_no_model_is_refused_in_one_line(target, content, exported, tmp_path):
     path = tmp_path / "broken"
     file = path
@@ -282,7 +301,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(target, content, exporte
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+@pytest.mark.parametrize("target", IN_FLOAT32)
 def test_a_missing_file_is_named(target, tmp_path):
     with pytest.raises(InputError, match="at .*nowhere"):
         load(target, tmp_path / "nowhere")
@@ -294,14 +313,15 @@ def test_save_and_load_print_nothing_on_stdout(target, network, tmp_path, capfd)
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("target", ["saved_model", "onnx", "tflite_float32"])
+@pytest.mark.parametrize("target", IN_FLOAT32)
 def test_a_second_export_replaces_the_first_and_leaves_nothing_else(target, network, tmp_path):
     path = save(target, network, tmp_path)
     tripled = keras.Model(network.input, keras.layers.Rescaling(3.0)(network.output))
     assert save(target, tripled, tmp_path) == path
     lr = smooth_pictures(1, *EVEN)
     np.testing.assert_allclose(load(target, path)(lr), tripled(lr), atol=1e-4)
-    assert list(tmp_path.iterdir()) == [path]
+    beside = [path.with_suffix(".bin")] if target == "openvino" else []
+    assert sorted(tmp_path.iterdir()) == [*beside, path]
 
 
 def test_a_failed_export_leaves_the_old_file(tmp_path):
@@ -312,3 +332,96 @@ def test_a_failed_export_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@needs_openvino
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), EVEN, ODD])
+def test_openvino_on_uint8_rounds_half_up_what_it_gives_on_floats(size, precision, exported):
+    artifact = openvino.load(exported("openvino"), precision=precision)
+    lr = np.round(smooth_pictures(2, *size) * 255).astype(np.uint8)
+    expected = np.floor(artifact(lr / np.float32(255)) * 255 + 0.5)
+    for _ in range(3):  # from the third on, by a graph of its own for the size
+        sr = artifact.run_uint8(lr)
+        assert sr.dtype == np.uint8
+        np.testing.assert_array_equal(sr, expected)
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("last", "levels"),
+    [
+        (lambda x: keras.layers.Rescaling(3.0, offset=-1.0)(x), [0, 45, 255]),
+        (lambda x: keras.ops.clip(keras.layers.Rescaling(3.0, offset=-1.0)(x), 0.0, 1.0), [0, 45, 255]),
+        (lambda x: keras.ops.clip(x, 0.2, 0.8), [51, 100, 204]),
+        (lambda x: keras.ops.clip(keras.ops.depth_to_space(keras.ops.tile(x, (1, 1, 1, 4)), 2), 0.0, 0.5), None),
+    ],
+)
+def test_openvino_on_uint8_clips_as_the_network_does_and_to_what_a_pixel_holds(last, levels, tmp_path):
+    x = keras.Input((None, None, 1))
+    network = keras.Model(x, last(x))
+    lr = np.array([0, 100, 255], np.uint8).reshape(1, 1, 3, 1)
+    sr = openvino.load(openvino.save(network, tmp_path)).run_uint8(lr)
+    expected = np.floor(np.clip(network(lr / np.float32(255)).numpy(), 0, 1) * 255 + 0.5)
+    np.testing.assert_array_equal(sr, expected)
+    assert levels is None or sr.ravel().tolist() == levels
+
+
+@needs_openvino
+def test_openvino_gives_a_picture_that_the_next_run_leaves_alone(exported):
+    artifact = openvino.load(exported("openvino"))
+    first = artifact(smooth_pictures(1, *EVEN))
+    kept = first.copy()
+    artifact(np.zeros((1, *EVEN, 3), np.float32))
+    np.testing.assert_array_equal(first, kept)
+
+
+@needs_openvino
+def test_openvino_takes_a_crop_and_pixels_that_cannot_be_written(network, exported):
+    artifact, picture = openvino.load(exported("openvino")), smooth_pictures(1, *ODD)
+    picture.flags.writeable = False
+    for lr in (picture, picture[:, 2:9, 3:8], picture[:, ::-1]):
+        np.testing.assert_allclose(artifact(lr), network(lr), atol=1e-4)
+
+
+@needs_openvino
+def test_openvino_gives_the_same_bits_before_and_after_it_has_compiled_for_a_size(exported):
+    artifact, lr = openvino.load(exported("openvino")), smooth_pictures(1, 40, 56)
+    first, *others = [artifact(lr) for _ in range(3)]
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@needs_openvino
+def test_openvino_stores_compressed_weights_in_half_the_bytes(exported):
+    full, half = (exported(target).with_suffix(".bin").stat().st_size for target in ("openvino", "openvino_compressed"))
+    assert half < 0.6 * full
+    assert exported("openvino", ODD).name == "model_19x23.xml"
+
+
+@needs_openvino
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-400])])
+def test_openvino_refuses_a_file_without_its_weights(spoil, network, tmp_path):
+    path = openvino.save(network, tmp_path)
+    spoil(path.with_suffix(".bin"))
+    with pytest.raises(InputError, match="is not a readable OpenVINO file; export the network again"):
+        openvino.load(path)
+
+
+@needs_openvino
+def test_openvino_refuses_an_unknown_precision(exported):
+    with pytest.raises(InputError, match="float32, bfloat16, got half"):
+        openvino.load(exported("openvino"), precision="half")  # pyright: ignore[reportArgumentType]
+
+
+@needs_openvino
+def test_openvino_is_imported_without_its_telemetry(exported):
+    openvino.load(exported("openvino"))
+    assert sys.modules["openvino.tools.ovc.telemetry_utils"].tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_a_missing_openvino_is_one_line_with_its_extra(network, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for call in (lambda: openvino.save(network, tmp_path), lambda: openvino.load(tmp_path / "model.xml")):
+        with pytest.raises(InputError, match=r"pip install 'sr_keras\[openvino\]'"):
+            call()

@@ -1,5 +1,7 @@
 """Every model through every exporter and precision: slow, `pytest -m slow tests/test_model_exports.py`."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ TARGETS = [
     ("tflite", {"precision": "float16"}, 1e-2, 50),
     ("tflite", {"precision": "dynamic"}, 1.0, 30),
     ("tflite", {"precision": "int8"}, 1.0, 25),
+    ("openvino", {}, 1e-4, 60),
+    ("openvino", {"compress": True}, 1e-2, 50),
 ]
 
 
@@ -29,6 +33,8 @@ TARGETS = [
 @pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
 @pytest.mark.parametrize("name", component.names(models))
 def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path):
+    if exporter == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
     keras.utils.set_random_seed(0)
     model = component.build(models, {"name": name, **TINY.get(name, {})}, scale=scale)
     reference = predictor.of_keras(model, name)

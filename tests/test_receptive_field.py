@@ -6,11 +6,12 @@ import pkgutil
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 from keras import layers, ops
 
 from sr_keras import models
 from sr_keras.layers.resize import Bicubic
-from sr_keras.receptive_field import halo
+from sr_keras.receptive_field import field, halo
 
 NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
 TINY = {
@@ -27,8 +28,8 @@ def seed():
     keras.utils.set_random_seed(0)
 
 
-def _conv(kernel_size=3, **options):
-    return layers.Conv2D(4, kernel_size, padding="same", **options)
+def _conv(kernel_size=3, filters=4, **options):
+    return layers.Conv2D(filters, kernel_size, padding="same", **options)
 
 
 def _to_space(factor):
@@ -83,6 +84,65 @@ def test_nothing_changes_beyond_the_halo_of_a_model(name, scale):
     assert 0 < _measured(model, size=2 * distance + 6) <= distance
 
 
+ALIGNED = {  # name: the layers after the input, the alignment and the scale worked out by hand
+    "strided": ([_conv(3, 16, strides=2), _to_space(4)], 2, 2),
+    "strided, even kernel": ([_conv(4, strides=2, activation="relu"), _conv(3), _to_space(2)], 2, 1),
+    "strided by three": ([_conv(5, strides=3), layers.Conv2DTranspose(3, 5, 3, padding="same")], 3, 1),
+    "strided twice": (
+        [_conv(3, strides=2), _conv(5, strides=2), layers.Conv2DTranspose(3, 9, 8, padding="same")],
+        4,
+        2,
+    ),
+    "there, back and there": ([_conv(3, strides=2), _to_space(2), _conv(3, 9, strides=3), _to_space(3)], 6, 1),
+    "pooled": ([_conv(), layers.MaxPooling2D(padding="same"), layers.Conv2DTranspose(3, 4, 2, padding="same")], 2, 1),
+    "enlarged, then strided": ([_conv(), _to_space(2), _conv(3, 9, strides=3), _to_space(3)], 3, 2),
+    "enlarged by as much": ([_to_space(2), _conv(3, strides=2), _conv()], 1, 1),
+    "never shrunk": ([_residual, layers.Conv2DTranspose(3, 9, 3, padding="same"), _conv()], 1, 3),
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_the_alignment_is_the_one_worked_out_by_hand(name):
+    parts, alignment, _ = ALIGNED[name]
+    assert field(_chain(parts)).alignment == alignment
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_a_tile_on_the_alignment_gives_the_inner_pixels_of_the_picture(name):
+    parts, _, scale = ALIGNED[name]
+    model = _chain(parts)
+    found = field(model)
+
+    @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+    @given(strategies.data())
+    def check(data):
+        step, border = found.alignment, found.halo or 0
+        start = step * data.draw(strategies.integers(0, 3))
+        behind = step * data.draw(strategies.integers(0, 3))
+        size = start + behind + data.draw(strategies.integers(2 * border + 1, 2 * border + 2 * step + 2))
+        assert _difference(model, size, start, size - behind, border, scale) < 1e-4
+
+    check()
+
+
+SHRINKING = [name for name, (_, alignment, _) in ALIGNED.items() if alignment > 1]
+PADDED_BY_SIZE = [name for name in SHRINKING if name not in ("strided, even kernel", "pooled")]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "behind"), [*((name, 1, 0) for name in SHRINKING), *((name, 0, 1) for name in PADDED_BY_SIZE)]
+)
+def test_a_tile_off_the_alignment_gives_others(name, start, behind):
+    parts, alignment, scale = ALIGNED[name]
+    model = _chain(parts)
+    _make_positive(model)
+    border = field(model).halo or 0
+    off = alignment // 2  # half of it is no multiple
+    sizes = range(4 * border + 6, 4 * border + 6 + alignment)
+    differences = [_difference(model, size, off * start, size - off * behind, border, scale) for size in sizes]
+    assert max(differences) > 1e-2
+
+
 @pytest.mark.parametrize(
     "part",
     [layers.Flatten(), layers.GlobalAveragePooling2D(keepdims=True), lambda x: ops.mean(x, axis=(1, 2))],
@@ -92,10 +152,26 @@ def test_a_layer_that_looks_at_the_whole_picture_gives_none(part):
     assert halo(keras.Model(lr, part(_conv()(lr)))) is None
 
 
-def test_channel_attention_gives_none():
-    lr = keras.Input((None, None, 4), name="lr")
-    weight = layers.GlobalAveragePooling2D(keepdims=True)(lr)
-    assert halo(keras.Model(lr, layers.Multiply()([lr, _conv(1, activation="sigmoid")(weight)]))) is None
+def test_channel_attention_gives_none_and_names_the_pooling():
+    x = lr = keras.Input((None, None, 4), name="lr")
+    for name in ("first", "second"):
+        weight = layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
+        x = layers.Multiply()([_conv()(x), _conv(1, activation="sigmoid")(weight)])
+    found = field(keras.Model(lr, _to_space(2)(_conv(strides=2)(x))))
+    assert (found.halo, found.alignment) == (None, 2)
+    assert found.whole_picture == ("GlobalAveragePooling2D 'first'", "GlobalAveragePooling2D 'second'")
+
+
+def test_what_comes_after_a_flat_vector_is_not_named_again():
+    lr = keras.Input((8, 8, 4), name="lr")
+    x = layers.Flatten(name="flat_again")(layers.GlobalMaxPooling2D(keepdims=True, name="pool")(lr))
+    x = layers.Reshape((2, 2, 1))(layers.Dense(4)(x))  # no layer that the module knows
+    assert field(keras.Model(lr, x)).whole_picture == ("GlobalMaxPooling2D 'pool'",)
+
+
+def test_a_normalisation_over_the_picture_is_named_and_the_rest_is_read_on():
+    found = field(_chain([layers.GroupNormalization(2, name="norm"), _conv(strides=2)]))
+    assert (found.halo, found.alignment, found.whole_picture) == (None, 2, ("GroupNormalization 'norm'",))
 
 
 def test_a_layer_used_twice_counts_twice():
@@ -127,6 +203,17 @@ def _chain(parts):
     for part in parts:
         x = part(x)
     return keras.Model(lr, x)
+
+
+def _difference(model, size, start, stop, border, scale):
+    """The largest difference between a picture of `size` and its tile `start` to `stop`, the tile's border left out."""
+    picture = np.random.default_rng(size).random((1, size, size, model.input_shape[-1])).astype("float32")
+    whole, tile = np.array(model(picture)), np.array(model(picture[:, start:stop, start:stop]))
+    inner = slice(scale * (start + border if start else 0), scale * (stop - border if stop < size else size))
+    shifted = slice(inner.start - scale * start, inner.stop - scale * start)
+    whole, tile = whole[:, inner, inner], tile[:, shifted, shifted]
+    assert whole.shape == tile.shape and whole.size
+    return np.abs(whole - tile).max()
 
 
 def _make_positive(model):
