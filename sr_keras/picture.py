@@ -1,42 +1,38 @@
 """Picture files with all that is in them: rows as a stream, alpha, 8 and 16 bits, ICC, EXIF and XMP, by libvips.
 
 libvips (Cupitt and Martinez, https://www.libvips.org) decodes and encodes from the top down, so neither side of an
-enlargement is ever whole in memory, formats aside that can't be read or written in part (WebP, interlaced PNG, BMP).
+enlargement is ever whole in memory, but for what can't be read or written in part: WebP, interlaced PNG, BMP that is
+read, pictures that must be turned.
 """
 
-import errno
+import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
 from PIL import Image, UnidentifiedImageError
 
-from sr_keras import image
+from sr_keras import _metadata, _tiff, image
+from sr_keras._metadata import Metadata
 from sr_keras.errors import InputError
 from sr_keras.files import write_whole
 from sr_keras.rows import Rows
 
 MOST_PIXELS = 268_435_456
 _BAND_BYTES = 4 << 20
-_KEPT = ("exif-data", "icc-profile-data", "xmp-data", "iptc-data")
+_BY_PILLOW = ("BMP", "DIB", "JPEG2000", "PPM", "TGA")
 _LOOKS_OF_BANDS = {1: ("b-w", "grey16"), 2: ("b-w", "grey16"), 3: ("srgb", "rgb16"), 4: ("srgb", "rgb16")}
 
 pyvips.concurrency_set(1)  # the processor is the network's; more threads only hold more rows
 pyvips.cache_set_max(0)
 pyvips.block_untrusted_set(True)
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What goes from an input to its output: the blobs of ICC, EXIF, XMP and IPTC, and pixels per millimetre."""
-
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    resolution: tuple[float, float] | None = None
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `load` has a limit of its own
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Picture:
     """
 
     rows: Rows
-    metadata: Metadata = Metadata()
+    metadata: Metadata = _metadata.NONE
     notes: tuple[str, ...] = ()
 
     @property
@@ -59,20 +55,24 @@ class Picture:
 class Format:
     """What a file format holds; `most` is the largest side in pixels."""
 
-    options: Callable[[int, int], dict]  # of quality 1..100 and the number of bytes of the pixels
+    options: Callable[[int, int], dict[str, Any]]  # of quality 1..100 and the number of bytes of the pixels
     deep: bool = False
     alpha: bool = True
     most: int = 2**31 - 1
 
 
 _PNG = Format(lambda quality, size: {"compression": 4, "filter": "sub"}, deep=True)
-_TIFF = Format(
-    lambda quality, size: {"compression": "deflate", "predictor": "horizontal", "bigtiff": size > 4_000_000_000},
+_TIFF = Format(  # level 3 takes a sixth of the usual level's time for 4 % more bytes
+    lambda quality, size: {
+        "compression": "deflate", "level": 3, "predictor": "horizontal", "bigtiff": size > 4_000_000_000,
+    },
     deep=True,
+)  # fmt: skip
+_JPEG = Format(lambda quality, size: {"Q": quality}, alpha=False, most=65_535)
+_WEBP = Format(
+    lambda quality, size: {"Q": quality, "lossless": quality == 100, "exact": quality == 100, "effort": 3}, most=16_383
 )
-_JPEG = Format(lambda quality, size: {"Q": quality, "background": 255.0}, alpha=False, most=65_535)
-_WEBP = Format(lambda quality, size: {"Q": quality, "lossless": quality == 100, "effort": 3}, most=16_383)
-_BMP = Format(lambda quality, size: {}, alpha=False)
+_BMP = Format(lambda quality, size: {}, alpha=False, most=32_767)  # its sizes in bytes are numbers of 32 bits
 FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP, ".bmp": _BMP,
 }  # fmt: skip
@@ -85,40 +85,58 @@ def load(source: Path | bytes, name: str | None = None, *, most_pixels: int = MO
     taken, for a file that is missing, no picture, damaged, of pixels that are neither 8 nor 16 bits, or larger than
     `most_pixels`.
     """
-    name = name or str(source)
+    name = name or ("the input" if isinstance(source, bytes) else str(source))
+    _refuse_empty(source, name)
     try:
-        opened = _opened(source, name, "sequential")
+        return _by_vips(source, name, most_pixels)
     except pyvips.Error as error:
-        if "not in a known format" in str(error) or "not a known" in str(error):
+        if "not in a known format" in str(error):
             return _by_pillow(source, name, most_pixels)
-        raise InputError(f"{name}: is damaged ({_reason(error)}); copy it again from its source.") from error
-    _check_size(name, opened.width, opened.height, most_pixels)
-    if opened.get_typeof("orientation") and opened.get("orientation") > 1:
-        opened = _opened(source, name, "random").autorot()  # a turn needs the whole input
-    metadata = _metadata(opened)
-    pages = opened.get("n-pages") if opened.get_typeof("n-pages") else 1
-    notes = (f"only the first of {pages} pages or frames",) if pages > 1 else ()
+        raise _damaged(name, error) from error
+
+
+def _refuse_empty(source: Path | bytes, name: str) -> None:
+    try:
+        with _file(source) as file:
+            if not file.read(1):
+                raise InputError(f"{name}: is empty; copy it again from its source.")
+    except OSError as error:
+        raise InputError(f"{name}: can't be read ({error.strerror}); check the path.") from error
+
+
+def _file(source: Path | bytes) -> BinaryIO:
+    return BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+def _by_vips(source: Path | bytes, name: str, most: int) -> Picture:
+    opened = _opened(source, "sequential")
+    _check_size(name, opened.width, opened.height, most)
+    turned = _field(opened, "orientation", 1) > 1
+    if turned:
+        opened = _opened(source, "random").autorot()  # a turn needs the whole input
     pixels = _grey_or_rgb(opened, name)
-    if pixels.interpretation != opened.interpretation and opened.interpretation not in ("multiband", "histogram"):
-        metadata = Metadata({k: v for k, v in metadata.blobs.items() if k != "icc-profile-data"}, metadata.resolution)
-        notes += (f"{opened.interpretation} became sRGB",)
+    converted = pixels.interpretation != opened.interpretation
+    metadata = _metadata_of(opened, source, name, turned, converted)
+    pages = _field(opened, "n-pages", 1)
+    notes = (f"only the first of {pages} pages or frames",) if pages > 1 else ()
+    notes += (f"{opened.interpretation} became sRGB",) if converted else ()
     dtype = np.uint8 if pixels.format == "uchar" else np.uint16
     rows = Rows(_bands(pixels, name, dtype), pixels.height, pixels.width, pixels.bands, dtype)
     return Picture(rows, metadata, notes)
 
 
-def _opened(source: Path | bytes, name: str, access: str) -> pyvips.Image:
-    if isinstance(source, bytes):
-        if not source:
-            raise InputError(f"{name}: is empty; give it a picture.")
-        return pyvips.Image.new_from_buffer(source, "", access=access, fail_on="error")
-    try:
-        with open(source, "rb") as file:
-            if not file.read(1):
-                raise InputError(f"{name}: is empty; copy it again from its source.")
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror}); check the path.") from error
-    return pyvips.Image.new_from_file(str(source), access=access, fail_on="error")
+def _opened(source: Path | bytes, access: str) -> pyvips.Image:
+    # a file by its bytes: a name may end with [...], in which libvips would see options, or be no UTF-8
+    opened = (
+        pyvips.Source.new_from_memory(source)
+        if isinstance(source, bytes)
+        else pyvips.Source.new_from_file(os.fsencode(source))
+    )
+    return pyvips.Image.new_from_source(opened, "", access=access, fail_on="error")
+
+
+def _field(opened: pyvips.Image, key: str, default: Any) -> Any:
+    return opened.get(key) if opened.get_typeof(key) else default
 
 
 def _check_size(name: str, width: int, height: int, most: int) -> None:
@@ -129,9 +147,14 @@ def _check_size(name: str, width: int, height: int, most: int) -> None:
         )
 
 
-def _metadata(opened: pyvips.Image) -> Metadata:
-    blobs = {key: opened.get(key) for key in _KEPT if opened.get_typeof(key)}
-    return Metadata(blobs, (opened.xres, opened.yres))
+def _metadata_of(opened: pyvips.Image, source: Path | bytes, name: str, turned: bool, converted: bool) -> Metadata:
+    if not opened.get("vips-loader").startswith("tiff"):
+        return _metadata.read(opened, None, turned=turned, converted=converted)
+    with _file(source) as file:
+        tiff = _tiff.Reader(file)
+        if tiff.number(_tiff.PHOTOMETRIC) == 6 and tiff.number(_tiff.COMPRESSION) not in (6, 7):  # libvips: as RGB
+            raise InputError(f"{name}: has YCbCr pixels that are no JPEG; save it as RGB first.")
+        return _metadata.read(opened, tiff, turned=turned, converted=converted)
 
 
 def _grey_or_rgb(opened: pyvips.Image, name: str) -> pyvips.Image:
@@ -150,40 +173,68 @@ def _grey_or_rgb(opened: pyvips.Image, name: str) -> pyvips.Image:
 
 
 def _bands(pixels: pyvips.Image, name: str, dtype: type) -> Iterator[np.ndarray]:
-    line = pixels.width * pixels.bands * np.dtype(dtype).itemsize
-    height = max(_BAND_BYTES // line // 16 * 16, 16)
     region = pyvips.Region.new(pixels)
-    for top in range(0, pixels.height, height):
-        count = min(height, pixels.height - top)
+    for top, height in _cut(pixels.height, pixels.width * pixels.bands * np.dtype(dtype).itemsize):
         try:
-            data = region.fetch(0, top, pixels.width, count)
+            data = region.fetch(0, top, pixels.width, height)
         except pyvips.Error as error:
-            raise InputError(f"{name}: is damaged ({_reason(error)}); copy it again from its source.") from error
-        yield np.frombuffer(data, dtype).reshape(count, pixels.width, pixels.bands)
+            raise _damaged(name, error) from error
+        yield np.frombuffer(data, dtype).reshape(height, pixels.width, pixels.bands)
 
 
-def _reason(error: pyvips.Error) -> str:
+def _cut(height: int, line: int) -> Iterator[tuple[int, int]]:
+    """Yields first line and height of bands that hold about `_BAND_BYTES`."""
+    most = max(_BAND_BYTES // line // 16 * 16, 16)
+    return ((top, min(most, height - top)) for top in range(0, height, most))
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name}: is damaged, or of a kind that can't be decoded ({_reason(error)}); "
+        "copy it again from its source, or save it as PNG."
+    )
+
+
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "libvips can't decode it"
+    said = [line for line in lines if not line.startswith(("unable to call", "unable to load"))]
+    return said[-1] if said else "the decoder doesn't say why"
 
 
 def _by_pillow(source: Path | bytes, name: str, most: int) -> Picture:
-    """Reads what libvips has no loader for, BMP above all, with Pillow, whole."""
-    warnings.filterwarnings("ignore", module="PIL")
+    """Reads what the libvips in pyvips's wheel has no loader for, with Pillow, whole."""
     try:
-        with warnings.catch_warnings(), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with _file(source) as file:
+            opened = Image.open(file, formats=_BY_PILLOW)
             _check_size(name, opened.width, opened.height, most)
-            if opened.mode not in ("L", "LA", "RGB", "RGBA"):
-                opened = opened.convert("L" if opened.mode == "1" else "RGB")
-            pixels = np.asarray(opened)
-            profile = opened.info.get("icc_profile")
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+            metadata = _metadata.of_profile(opened.info.get("icc_profile"))
+            opened.load()
+    except UnidentifiedImageError as error:
         usual = " ".join(sorted(FORMATS))
         raise InputError(f"{name}: is not a picture that can be read, or is cut off; use one of {usual}.") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise InputError(f"{name}: has over {limit:.0f} megapixels, the most of its format; save it as PNG.") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{name}: is damaged ({error}); copy it again from its source.") from error
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return Picture(Rows.of(pixels), Metadata({"icc-profile-data": profile} if profile else {}))
+        raise _damaged(name, error) from error
+    pixels = _plain(opened, name)
+    dtype = np.uint16 if pixels.mode.startswith("I;16") else np.uint8
+    channels = len(pixels.getbands())
+
+    def band(top: int, height: int) -> np.ndarray:
+        part = np.asarray(pixels.crop((0, top, pixels.width, top + height)))
+        return part.reshape(height, pixels.width, channels).astype(dtype, copy=False)
+
+    cut = _cut(pixels.height, pixels.width * channels * np.dtype(dtype).itemsize)
+    return Picture(Rows((band(*place) for place in cut), pixels.height, pixels.width, channels, dtype), metadata)
+
+
+def _plain(opened: Image.Image, name: str) -> Image.Image:
+    if opened.mode in ("I", "F"):
+        raise InputError(f"{name}: has pixels of 32 bits; save it with 8 or 16 bits a channel first.")
+    if opened.mode in ("L", "LA", "RGB", "RGBA") or opened.mode.startswith("I;16"):
+        return opened
+    return opened.convert("L" if opened.mode == "1" else "RGBA" if opened.has_transparency_data else "RGB")
 
 
 def file_type(path: Path, dtype: np.dtype) -> np.dtype:
@@ -202,129 +253,82 @@ def check_target(path: Path, height: int, width: int) -> None:
         )
 
 
-def save(path: Path, rows: Rows, metadata: Metadata = Metadata(), *, quality: int = 95) -> None:
+def save(path: Path, rows: Rows, metadata: Metadata = _metadata.NONE, *, quality: int = 95) -> None:
     """Writes uint8 or uint16 rows of 1 to 4 channels as they come, beside and then renamed.
 
     The ending names the format. `quality` (1 to 100) counts for JPEG and WebP, whose 100 is lossless. What lacks alpha
-    is laid on white. Raises `InputError` if it can't be written; whatever `rows` raises comes through.
+    is laid on white, what lacks 16 bits gets 8. Raises `InputError` if it can't be written; whatever `rows` raises
+    comes through.
     """
     check_target(path, rows.height, rows.width)
     known = FORMATS[path.suffix.lower()]
-    write = _write_bmp if known is _BMP else _write
-    options = known.options(quality, rows.height * rows.width * rows.channels * rows.dtype.itemsize)
-    write_whole(path, lambda beside: write(beside, rows, metadata, options))
+    if rows.dtype != file_type(path, rows.dtype):
+        rows = rows.mapped(image.to_uint8, rows.channels, np.uint8)
+    if rows.channels in (2, 4) and not known.alpha:
+        rows = rows.mapped(lambda band: on_background(band, 255), rows.channels - 1, np.uint8)
+
+    def write(beside: Path) -> None:
+        with open(beside, "w+b") as file:
+            if known is _BMP:
+                _write_bmp(file, rows)
+            else:
+                _write(file, path.suffix.lower(), rows, metadata, quality)
+
+    write_whole(path, write)
 
 
-def _write(path: Path, rows: Rows, metadata: Metadata, options: dict) -> None:
-    stream = _TiffStream(rows)
+def _write(file: BinaryIO, ending: str, rows: Rows, metadata: Metadata, quality: int) -> None:
+    failed: list[BaseException] = []
+    source, target = pyvips.SourceCustom(), pyvips.TargetCustom()
+    stream = _tiff.Source(rows)
+    source.on_read(_guarded(stream.read, failed, b""))
+    source.on_seek(_guarded(stream.seek, failed, -1))
+    target.on_write(_guarded(file.write, failed, -1))
+    target.on_read(_guarded(file.read, failed, b""))
+    target.on_seek(_guarded(file.seek, failed, -1))
+    options = FORMATS[ending].options(quality, rows.height * rows.width * rows.channels * rows.dtype.itemsize)
     try:
-        pixels = pyvips.Image.new_from_source(stream.source(), "", access="sequential")
-        look = _LOOKS_OF_BANDS[rows.channels][rows.dtype.itemsize - 1]
-        density = dict(zip(("xres", "yres"), metadata.resolution, strict=True)) if metadata.resolution else {}
-        pixels = pixels.copy(interpretation=look, **density)
-        for key, value in metadata.blobs.items():
-            pixels.set_type(pyvips.GValue.blob_type, key, value)
-        if "exif-data" in metadata.blobs:
-            pixels.set_type(pyvips.GValue.gint_type, "orientation", 1)  # the pixels are upright
-        pixels.write_to_file(str(path), **options)
+        pixels = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+        pixels = pixels.copy(interpretation=_LOOKS_OF_BANDS[rows.channels][rows.dtype.itemsize - 1])
+        _metadata.attach(pixels, metadata, ending).write_to_target(target, ending, **options)
     except pyvips.Error as error:
-        if stream.error is not None:
-            raise stream.error from None
-        full = "No space left" in str(error) or "write error" in str(error)
-        raise OSError(errno.ENOSPC if full else 0, _reason(error)) from error
-    if stream.error is not None:  # an encoder that made do with what came
-        raise stream.error
+        raise failed[0] if failed else OSError(_reason(error)) from error
+    if failed:  # an encoder that made do with what came
+        raise failed[0]
+    if FORMATS[ending] is _TIFF:
+        _metadata.add_to_tiff(file, metadata)
 
 
-def _write_bmp(path: Path, rows: Rows, metadata: Metadata, options: dict) -> None:
-    import cv2
+def _guarded(function: Callable, failed: list[BaseException], instead: Any) -> Callable:
+    """Wraps what C calls, where an exception would be lost: it goes to `failed`, and C gets `instead`."""
 
-    pixels = rows.whole()
-    if rows.channels in (2, 4):
-        pixels = on_background(pixels, 255)
-    if pixels.shape[2] == 3:
-        cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels) if pixels.flags.writeable else None
-        pixels = pixels if pixels.flags.writeable else pixels[:, :, ::-1]
-    if not cv2.imwrite(str(path), np.ascontiguousarray(pixels)):
-        raise OSError(errno.ENOSPC, "OpenCV can't write it")
+    def called(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except BaseException as error:
+            failed.append(error)
+            return instead
+
+    return called
+
+
+def _write_bmp(file: BinaryIO, rows: Rows) -> None:
+    """Writes grey or BGR lines of a multiple of 4 bytes, the lowest first: so every band has its place from the end."""
+    line = -(-rows.width * rows.channels // 4) * 4
+    palette = bytes(value for level in range(256) for value in (level, level, level, 0)) if rows.channels == 1 else b""
+    start, size = 54 + len(palette), line * rows.height
+    sides = (40, rows.width, rows.height, 1, 8 * rows.channels, 0, size, 2835, 2835, len(palette) // 4, 0)
+    file.write(struct.pack("<2sIIIIiiHHIIiiII", b"BM", start + size, 0, start, *sides) + palette)
+    end = start + size
+    for band in rows:
+        lines = np.zeros((len(band), line), np.uint8)
+        lines[:, : rows.width * rows.channels] = band[::-1, :, ::-1].reshape(len(band), -1)
+        end -= lines.size
+        file.seek(end)
+        file.write(lines.data)
 
 
 def on_background(pixels: np.ndarray, level: int) -> np.ndarray:
     """Lays uint8 pixels with alpha `[H, W, 2 or 4]` on a background of that grey level."""
     alpha = pixels[..., -1:].astype(np.float32) / 255.0
     return np.floor(pixels[..., :-1] * alpha + level * (1.0 - alpha) + 0.5).astype(np.uint8)
-
-
-class _TiffStream:
-    """Rows as the bytes of an uncompressed BigTIFF, a format that libvips reads from the front to the back."""
-
-    def __init__(self, rows: Rows):
-        self._bands = iter(rows)
-        self._head = _tiff_head(rows)
-        self._size = len(self._head) + rows.height * rows.width * rows.channels * rows.dtype.itemsize
-        self._at = 0
-        self._data = memoryview(b"")
-        self.error: BaseException | None = None
-
-    def source(self) -> pyvips.SourceCustom:
-        custom = pyvips.SourceCustom()
-        custom.on_read(self._read)
-        custom.on_seek(self._seek)
-        return custom
-
-    def _read(self, count: int) -> bytes:
-        if self._at < len(self._head):
-            part = self._head[self._at : self._at + count]
-        else:
-            part = self._next(count)
-        self._at += len(part)
-        return part
-
-    def _next(self, count: int) -> bytes:
-        try:
-            while not len(self._data):
-                band = next(self._bands, None)
-                if band is None:
-                    return b""
-                self._data = memoryview(np.ascontiguousarray(band)).cast("B")
-        except BaseException as error:  # it would be lost in C; `_write` raises it
-            self.error = error
-            return b""
-        part, self._data = bytes(self._data[:count]), self._data[count:]
-        return part
-
-    def _seek(self, offset: int, whence: int) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-
-def _tiff_head(rows: Rows, strip: int = 16) -> bytes:
-    """Returns the bytes that come before the pixels, see https://www.awaresystems.be/imaging/tiff/bigtiff.html."""
-    count = -(-rows.height // strip)
-    line = rows.width * rows.channels * rows.dtype.itemsize
-    bits = [8 * rows.dtype.itemsize] * rows.channels
-    tags = {  # number: (type 3 is 16, 4 is 32, 16 is 64 bits; values)
-        256: (4, [rows.width]), 257: (4, [rows.height]), 258: (3, bits), 259: (3, [1]),
-        262: (3, [2 if rows.channels > 2 else 1]), 273: (16, None), 277: (3, [rows.channels]), 278: (4, [strip]),
-        279: (16, None),
-    }  # fmt: skip
-    if rows.channels in (2, 4):
-        tags[338] = (3, [2])  # unassociated alpha
-    lists = 16 + 8 + 20 * len(tags) + 8
-    start = -(-(lists + 16 * count) // 65536) * 65536  # far from what is read to recognise the format
-    heights = np.full(count, strip, np.uint64)
-    heights[-1] = rows.height - (count - 1) * strip
-    sizes = heights * np.uint64(line)
-    offsets = np.uint64(start) + np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes)[:-1]])
-    head = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(tags))
-    for number, (kind, values) in sorted(tags.items()):
-        length = count if values is None else len(values)
-        if values is not None:
-            value = struct.pack(f"<{length}{'H' if kind == 3 else 'I'}", *values)
-        else:
-            numbers = offsets if number == 273 else sizes
-            place = lists if number == 273 else lists + 8 * count
-            value = struct.pack("<Q", int(numbers[0]) if count == 1 else place)
-        head += struct.pack("<HHQ", number, kind, length) + value.ljust(8, b"\0")
-    head += struct.pack("<Q", 0) + offsets.astype("<u8").tobytes() + sizes.astype("<u8").tobytes()
-    return head.ljust(start, b"\0")

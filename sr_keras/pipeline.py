@@ -187,22 +187,27 @@ class _ClosedError(Exception):
 
 
 class _Channel:
-    """A bounded queue between two threads; an exception that is put into it is raised where it is read."""
+    """A bounded queue between two threads; an exception that is put into it is raised where it is read.
 
-    def __init__(self, most: int):
+    Once it is closed, or `stopped` is set, nobody reads any more: bands are refused, and what ends them is dropped.
+    """
+
+    def __init__(self, most: int, stopped: threading.Event | None = None):
         self._items: queue.Queue[Any] = queue.Queue(most)
-        self._closed = threading.Event()
+        self._closed, self._stopped = threading.Event(), stopped or threading.Event()
 
     def put(self, item: Any) -> None:
-        while not self._closed.is_set():
+        while not (self._closed.is_set() or self._stopped.is_set()):
             with contextlib.suppress(queue.Full):
                 return self._items.put(item, timeout=0.1)
-        if isinstance(item, BaseException) or item is _END:
-            return
-        raise _ClosedError
+        if not (isinstance(item, BaseException) or item is _END):
+            raise _ClosedError
 
     def close(self) -> None:
         self._closed.set()
+
+    def get(self) -> Any:
+        return self._items.get()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         while (item := self._items.get()) is not _END:
@@ -215,9 +220,8 @@ class _Reader:
     """Opens and decodes one picture after another in a thread of its own, a few bands ahead."""
 
     def __init__(self, tasks: Sequence[Task], most_pixels: int):
-        self._ready: queue.Queue[Picture | Exception] = queue.Queue(1)
         self._stopped = threading.Event()
-        self._last: _Channel | None = None
+        self._ready = _Channel(1, self._stopped)
         threading.Thread(target=self._read, args=(tasks, most_pixels), daemon=True).start()
 
     def next(self) -> Picture | Exception:
@@ -226,25 +230,21 @@ class _Reader:
 
     def stop(self) -> None:
         self._stopped.set()
-        if self._last is not None:
-            self._last.close()
-        with contextlib.suppress(queue.Empty):
-            self._ready.get_nowait()
 
     def _read(self, tasks: Sequence[Task], most_pixels: int) -> None:
         for task in tasks:
             if self._stopped.is_set():
                 return
+            channel = _Channel(_READ_AHEAD, self._stopped)
             try:
                 opened = picture.load(task.source, task.name, most_pixels=most_pixels)
             except Exception as error:
                 self._ready.put(error)
                 continue
-            channel = self._last = _Channel(_READ_AHEAD)
             rows = opened.rows
             stream = Rows(channel, rows.height, rows.width, rows.channels, rows.dtype, close=channel.close)
-            self._ready.put(replace(opened, rows=stream))
             try:
+                self._ready.put(replace(opened, rows=stream))
                 for band in rows:
                     channel.put(band)
                 channel.put(_END)

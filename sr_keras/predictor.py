@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sr_keras import component, image, layers, models, resize
+from sr_keras import component, image, layers, models, resize, tiling
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
+from sr_keras.rows import Rows
 from sr_keras.run import Run
-from sr_keras.tiling import WHOLE_PICTURE, Reach
+from sr_keras.tiling import WHOLE_PICTURE, Plan, Reach
 
 if TYPE_CHECKING:
     import keras
@@ -52,14 +53,13 @@ class Predictor:
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Maps `[H, W, 1 or 3]` (uint8, uint16 or float in [0, 1]) to float32 `[scale*H, scale*W, same]` in [0, 1].
 
-        The whole picture goes through the network at once; raises `InputError` for a size that it does not take.
+        The whole picture goes through the network at once, or in tiles of the only size that it takes.
         """
-        if self.size is not None and tuple(lr.shape[:2]) != self.size:
-            raise InputError(
-                f"{self.name}: takes only pictures of {self.size[0]}x{self.size[1]} (height x width), got "
-                f"{lr.shape[0]}x{lr.shape[1]}; take a file that was exported without a size."
-            )
-        return self.enlarge(lr[None])[0]
+        if self.size in (None, tuple(lr.shape[:2])):
+            return self.enlarge(lr[None])[0]
+        return tiling.enlarged(
+            Rows.of(lr), self.enlarge, scale=self.scale, reach=self.reach, plan=Plan(self.size), dtype=np.float32
+        ).whole()
 
     def enlarge(self, batch: np.ndarray) -> np.ndarray:
         """Maps `[B, H, W, 1 or 3]` (uint8, uint16 or float in [0, 1]) to float32 `[B, scale*H, scale*W, same]`.

@@ -304,15 +304,13 @@ function compare(figure) {
   function draw() {
     const w = width * scale(), h = height * scale(), wide = view.clientWidth, high = view.clientHeight;
     const within = (centre, share) => clamp(centre, Math.min(0.5, share / 2), Math.max(0.5, 1 - share / 2));
-    // The picture begins on a whole screen pixel. A transform, as lengths are cut to 1/64: 256/3 would be resampled.
-    const whole = (value, edge) => Math.round((value + edge) * devicePixelRatio) / devicePixelRatio - edge;
-    const { left, top } = view.getBoundingClientRect();
+    // A transform begins on a whole screen pixel and keeps 256/3; left and width are cut to 1/64 and resample at 1x.
+    const whole = (value) => Math.round(value * devicePixelRatio) / devicePixelRatio + "px";
     cx = within(cx, wide / w);
     cy = within(cy, high / h);
     const style = {
-      x: whole(wide / 2 - cx * w, left) + "px", y: whole(high / 2 - cy * h, top) + "px", scale: scale(),
-      w: width + "px", h: height + "px", split: split + "%",
-      rendering: (level || fit) < 1 ? "auto" : "pixelated",  // at 1 too: a later shift may end between two pixels
+      x: whole(wide / 2 - cx * w), y: whole(high / 2 - cy * h), scale: scale(), w: width + "px", h: height + "px",
+      split: split + "%", rendering: (level || fit) < 1 ? "auto" : "pixelated",
     };
     for (const name in style) view.style.setProperty("--" + name, style[name]);
     view.classList.toggle("pans", w > wide + 1 || h > high + 1);

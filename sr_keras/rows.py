@@ -1,4 +1,4 @@
-"""A picture as a stream of rows: bands come from the top down, and only the rows that are still needed stay in memory."""
+"""A picture as a stream of rows: bands come from the top down, and only the rows that are still needed stay."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -29,13 +29,20 @@ class Rows:
     @classmethod
     def of(cls, pixels: np.ndarray) -> "Rows":
         """Wraps a picture `[H, W, C]` that is in memory."""
-        return cls([pixels], *pixels.shape, pixels.dtype)
+        height, width, channels = pixels.shape
+        return cls([pixels], height, width, channels, pixels.dtype)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields the bands that have not been taken yet, as they come."""
-        if len(self._kept):
-            yield self._kept
-        yield from self._bands
+        """Yields what is kept, and the bands as they come. Raises `ValueError` if they end before the height."""
+        kept, self._kept = self._kept, self._kept[:0]
+        self._top += len(kept)
+        if len(kept):
+            yield kept
+        for band in self._bands:
+            self._top += len(band)
+            yield band
+        if self._top != self.height:
+            raise ValueError(f"the bands end at row {self._top}, the height is {self.height}.")
 
     def take(self, top: int, bottom: int) -> np.ndarray:
         """Returns rows `top` to `bottom`; those above `top` are forgotten, so it may never be less than before.
@@ -58,7 +65,7 @@ class Rows:
         return self._kept[: bottom - top]
 
     def whole(self) -> np.ndarray:
-        """Returns all that has not been taken yet as one array, filled band by band: there is no second copy of it."""
+        """Returns what is kept and what comes as one array, filled band by band: there is no second copy of it."""
         if len(self._kept) == self.height - self._top:
             return self._kept
         out = np.empty((self.height - self._top, self.width, self.channels), self.dtype)
@@ -70,4 +77,4 @@ class Rows:
 
     def mapped(self, function: Callable[[np.ndarray], np.ndarray], channels: int, dtype: np.dtype | type) -> "Rows":
         """Returns the stream in which every band went through `function`, which keeps its height and width."""
-        return Rows(map(function, self), self.height, self.width, channels, dtype)
+        return Rows(map(function, self), self.height, self.width, channels, dtype, self.close)

@@ -19,6 +19,7 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 BLEND = 16  # LR pixels over which two windows fade into each other where the reach is not finite
 _STRIP_BYTES = 64 << 20
+_MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,19 @@ class Plan:
     batch: int = 1
 
 
-def plan(
-    height: int, width: int, reach: Reach, *, most: int, row_bytes: int, tile: int | None = None, batch: int = 1
-) -> Plan:
-    """Chooses the windows of a picture: at most `most` LR pixels each, and the fewest pixels computed twice.
+def plan(height: int, width: int, reach: Reach, *, most: int, row_bytes: int, tile: int | None = None) -> Plan:
+    """Chooses the windows of a picture: the fewest pixels computed twice, with `most` LR pixels at once.
 
     `row_bytes` is what one LR row makes of output: a row of windows makes 64 MB of it at most. `tile` is the user's
-    own choice of how much is kept of a window, in LR pixels at either side.
+    own choice of how much is kept of a window, in LR pixels at either side. Windows that are smaller than `most` go
+    through the network several at once.
     """
     if reach.size is not None:
-        return Plan(reach.size, batch)
+        return _batched(reach.size, most)
     overlap = 2 * reach.margin
     if tile is not None:
         side = max(tile + overlap + reach.alignment - 1, reach.least)
-        return Plan((min(side, height), min(side, width)), batch)
+        return _batched((min(side, height), min(side, width)), most)
     highest = max(_STRIP_BYTES // row_bytes, 16) + overlap
     choices = []
     for columns in range(1, max(width // 32, 1) + 1):
@@ -92,7 +92,11 @@ def plan(
         window_height = min(max(_share(height, rows, overlap), reach.least), height)
         area = window_height * window_width
         choices.append((max(area - most, 0), columns * rows * area, columns, (window_height, window_width)))
-    return Plan(min(choices)[3], batch)
+    return Plan(min(choices)[3])
+
+
+def _batched(window: tuple[int, int], most: int) -> Plan:
+    return Plan(window, max(min(most // (window[0] * window[1]), _MOST_AT_ONCE), 1))
 
 
 def enlarged(rows: Rows, network: Network, *, scale: int, reach: Reach, plan: Plan, dtype: np.dtype | type) -> Rows:

@@ -21,6 +21,7 @@ MOST_PASSES = 3
 _WINDOW_BYTES = 384 << 20
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
 _FILL = 8  # LR pixels over which colours are carried into what is transparent
+_FAINT = 8  # levels of alpha in 255 below which a pixel's own colour counts less and less
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,8 @@ def _filled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     near, weight = _blurred(colours * alpha), _blurred(alpha)
     seen = weight > 1e-6
     near = np.where(seen, near / np.where(seen, weight, 1.0), colours)
-    return np.clip(alpha * colours + (1.0 - alpha) * near, 0.0, 1.0)
+    trusted = np.clip(alpha * np.float32(255 / _FAINT), 0.0, 1.0)
+    return np.clip(trusted * colours + (1.0 - trusted) * near, 0.0, 1.0)
 
 
 def _blurred(pixels: np.ndarray) -> np.ndarray:

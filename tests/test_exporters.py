@@ -342,7 +342,7 @@ def test_openvino_on_uint8_rounds_half_up_what_it_gives_on_floats(size, precisio
     lr = np.round(smooth_pictures(2, *size) * 255).astype(np.uint8)
     expected = np.floor(artifact(lr / np.float32(255)) * 255 + 0.5)
     for _ in range(3):  # from the third on, by a graph of its own for the size
-        sr = artifact.run_uint8(lr)
+        sr = artifact.run_uint8(lr)  # pyright: ignore[reportOptionalCall]
         assert sr.dtype == np.uint8
         np.testing.assert_array_equal(sr, expected)
 
@@ -361,7 +361,7 @@ def test_openvino_on_uint8_clips_as_the_network_does_and_to_what_a_pixel_holds(l
     x = keras.Input((None, None, 1))
     network = keras.Model(x, last(x))
     lr = np.array([0, 100, 255], np.uint8).reshape(1, 1, 3, 1)
-    sr = openvino.load(openvino.save(network, tmp_path)).run_uint8(lr)
+    sr = openvino.load(openvino.save(network, tmp_path)).run_uint8(lr)  # pyright: ignore[reportOptionalCall]
     expected = np.floor(np.clip(network(lr / np.float32(255)).numpy(), 0, 1) * 255 + 0.5)
     np.testing.assert_array_equal(sr, expected)
     assert levels is None or sr.ravel().tolist() == levels
@@ -370,10 +370,10 @@ def test_openvino_on_uint8_clips_as_the_network_does_and_to_what_a_pixel_holds(l
 @needs_openvino
 def test_openvino_gives_a_picture_that_the_next_run_leaves_alone(exported):
     artifact = openvino.load(exported("openvino"))
-    first = artifact(smooth_pictures(1, *EVEN))
-    kept = first.copy()
+    found = [artifact(smooth_pictures(1, *EVEN)) for _ in range(3)][-1]  # by one graph from the second on
+    kept = found.copy()
     artifact(np.zeros((1, *EVEN, 3), np.float32))
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(found, kept)
 
 
 @needs_openvino
@@ -406,6 +406,22 @@ def test_openvino_refuses_a_file_without_its_weights(spoil, network, tmp_path):
     spoil(path.with_suffix(".bin"))
     with pytest.raises(InputError, match="is not a readable OpenVINO file; export the network again"):
         openvino.load(path)
+
+
+@keras.saving.register_keras_serializable("test_exporters")
+class Gamma(keras.layers.Layer):
+    """Makes an operator that OpenVINO lacks."""
+
+    def call(self, x):
+        return tf.math.igamma(x, x)
+
+
+@needs_openvino
+def test_openvino_refuses_an_operator_that_it_lacks(tmp_path):
+    lr = keras.Input((None, None, 3))
+    with pytest.raises(InputError, match="says: No conversion rule found for operations: Igamma; replace"):
+        openvino.save(keras.Model(lr, Gamma()(lr)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_openvino

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sr_keras.layers.resize import Bicubic
+from sr_keras.layers.transposed import SubpixelTranspose, without_transposed
 
 SCALES = [2, 3, 4, 8]
 
@@ -74,3 +75,26 @@ def _keys(x):
     if x <= 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1
     return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def test_a_transposed_convolution_can_be_a_convolution_and_a_pixel_shuffle(size, stride):
+    lr = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2DTranspose(
+        5, size, strides=stride, padding="same", activation="relu", bias_initializer="normal"
+    )
+    network = keras.Model(lr, layer(lr))
+    other = without_transposed(network)
+    assert [type(part) for part in other.layers][1:] == [SubpixelTranspose]
+    for shape in ((1, 1, 1, 3), (2, 7, 9, 3)):
+        picture = np.random.default_rng(0).random(shape, np.float32)
+        np.testing.assert_allclose(other(picture), network(picture), atol=2e-6)
+
+
+def test_other_transposed_convolutions_stay(tmp_path):
+    lr = keras.Input((None, None, 3))
+    network = keras.Model(lr, keras.layers.Conv2DTranspose(3, 4, strides=2, padding="valid")(lr))
+    assert type(without_transposed(network).layers[1]) is keras.layers.Conv2DTranspose
+    with pytest.raises(ValueError, match="padding must be 'same'"):
+        SubpixelTranspose(3, 4, strides=2)

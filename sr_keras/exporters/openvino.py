@@ -43,7 +43,7 @@ def save(model: keras.Model, folder: Path, *, size: tuple[int, int] | None = Non
     try:
         converted = runtime.convert_model(function)  # 3 % faster on the CPU than by way of ONNX
     except runtime.frontend.OpConversionFailure as error:
-        reason = next(line for line in str(error).splitlines() if line.strip())
+        reason = str(error).strip().splitlines()[-1].lstrip("- ")
         raise InputError(
             f"OpenVINO must have every operator of the network, but says: {reason}; replace that layer."
         ) from error
@@ -59,8 +59,7 @@ def load(path: Path, *, precision: Precision = "float32") -> Artifact:
     """Opens the .xml of a network, with the .bin beside, on the CPU.
 
     `bfloat16` computes in bfloat16 where the processor has instructions for it, about twice as fast, and in float32
-    elsewhere. Sums after the last convolution stay float32; a network that ends with it gives pixels of 8 bits, up to
-    2 levels from float32's.
+    elsewhere. Sums after the last convolution stay float32; if there are none, the pixels have 8 significant bits.
 
     Raises:
         InputError: there is nothing at `path`, it is no OpenVINO file, or does not take pictures `[N, H, W, C]`.
