@@ -13,7 +13,7 @@ from sr_keras import _tiff
 
 _EXIF, _ICC, _XMP, _IPTC = "exif-data", "icc-profile-data", "xmp-data", "iptc-data"
 _NO_RESOLUTION = (1.0, 1.0)  # what libvips says where a file has none
-_NO_SCANNER = 100_000.0  # above a million libvips complains
+_LEAST, _MOST = 0.001, 100_000.0  # pixels per millimetre in reason; above a million libvips complains
 _TURN_OF_XMP = re.compile(rb"(tiff:Orientation\s*(?:>|=\s*[\"'])\s*)[2-8]")
 _PHOTOSHOP, _IPTC_BLOCK = b"Photoshop 3.0\0", b"8BIM\x04\x04"
 
@@ -34,7 +34,8 @@ NONE = Metadata()
 
 def of_profile(profile: bytes | None) -> Metadata:
     """Returns an ICC profile, or none, as metadata."""
-    return Metadata({_ICC: profile} if profile else {})
+    blob = _whole_profile(profile or b"")
+    return Metadata({_ICC: blob} if blob else {})
 
 
 def read(opened: pyvips.Image, tiff: _tiff.Reader | None, *, turned: bool, converted: bool) -> Metadata:
@@ -49,13 +50,12 @@ def read(opened: pyvips.Image, tiff: _tiff.Reader | None, *, turned: bool, conve
         blobs[_EXIF] = _tiff.exif_block(exif)
     if turned and _XMP in blobs:
         blobs[_XMP] = _TURN_OF_XMP.sub(rb"\g<1>1", blobs[_XMP])
-    if converted:
-        blobs.pop(_ICC, None)
+    blobs[_ICC] = b"" if converted else _whole_profile(blobs.get(_ICC, b""))
     if blobs.get(_IPTC, b"").startswith(_PHOTOSHOP):
         blobs[_IPTC] = _bare_iptc(blobs[_IPTC])
-    blobs = {key: blob for key, blob in blobs.items() if blob}
+    blobs = {key: blob for key, blob in blobs.items() if len(blob) > 4}
     resolution = (opened.xres, opened.yres)
-    known = resolution != _NO_RESOLUTION and 0 < min(resolution) <= max(resolution) < _NO_SCANNER
+    known = resolution != _NO_RESOLUTION and _LEAST < min(resolution) <= max(resolution) < _MOST
     return Metadata(blobs, resolution) if known else Metadata(blobs)
 
 
@@ -81,6 +81,12 @@ def add_to_tiff(file: BinaryIO, metadata: Metadata) -> None:
         extra |= _tiff.iptc(metadata.blobs[_IPTC])
     if extra:
         _tiff.add(file, extra)
+
+
+def _whole_profile(blob: bytes) -> bytes:
+    """Cuts a profile to the length that it states, because libpng refuses others; one that is shorter is none."""
+    size = int.from_bytes(blob[:4], "big")
+    return blob[:size] if len(blob) >= size else b""
 
 
 def _bare_iptc(framed: bytes) -> bytes:

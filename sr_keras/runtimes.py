@@ -15,6 +15,7 @@ import numpy as np
 from sr_keras import devices, embedded, metrics, predictor, resize
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
+from sr_keras.layers.transposed import without_transposed
 from sr_keras.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _opened(network: keras.Model, reference: Predictor, name: str) -> Predictor:
         return reference if not precision else _in_bfloat16(network, reference)
     exporter = importlib.import_module(f"sr_keras.exporters.{kind}")
     with tempfile.TemporaryDirectory(prefix="sr_keras_") as folder:
-        path = exporter.save(network, Path(folder))
+        path = exporter.save(without_transposed(network), Path(folder))
         artifact = exporter.load(path, precision=precision) if precision else exporter.load(path)
     labels = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "openvino": "OpenVINO"}
     return replace(

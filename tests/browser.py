@@ -173,8 +173,7 @@ class Tab:
 
     def screenshot(self, path: Path | None = None) -> np.ndarray:
         """Returns the viewport as uint8 `[H, W, 3]` RGB, and writes it as PNG to `path`."""
-        self.settle()
-        data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        data = base64.b64decode(self.call("Page.captureScreenshot", format="png", optimizeForSpeed=True)["data"])
         if path is not None:
             path.write_bytes(data)
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]

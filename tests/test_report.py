@@ -391,10 +391,13 @@ def test_markup_in_a_name_does_nothing(show):
 
 def test_a_real_photograph_is_shown_pixel_for_pixel(show, data_root):
     photo = image.read(data_root / "eval" / "Set5" / "HR" / "butterfly.png")
-    tab = show(comparison(before=photo, after=photo))
+    tab = show(comparison(before=photo, after=photo), width=961)  # an odd width: the view lies at half a pixel
     tab.click("[data-level='1']")
-    left, top, width, height = (round(number) for number in tab.box(".after img"))
-    shown = tab.screenshot()[top : top + height, left : left + width]
-    assert shown.shape == photo.shape
-    lower = np.s_[-photo.shape[0] // 4 :, photo.shape[1] // 2 + 30 :]  # without the line, the knob and the labels
-    np.testing.assert_array_equal(shown[lower], photo[lower])
+    left, top, width, height = tab.box(".after img")
+    right, bottom = int(left + width), int(top + height)
+    screen = tab.screenshot()
+    corner = photo[-60:, -90:]  # without the line, the knob and the labels
+    assert (height, width) == photo.shape[:2]
+    assert any(
+        np.array_equal(screen[y - 60 : y, x - 90 : x], corner) for y in (bottom, bottom + 1) for x in (right, right + 1)
+    )
