@@ -4,7 +4,6 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import BinaryIO
 
 import pyvips
@@ -41,13 +40,16 @@ def of_profile(profile: bytes | None) -> Metadata:
 def read(opened: pyvips.Image, tiff: _tiff.Reader | None, *, turned: bool, converted: bool) -> Metadata:
     """Takes what libvips has read, and EXIF from a TIFF file, which it leaves there.
 
-    Where the pixels were `turned` upright, XMP says so, as EXIF does by `attach`; `converted` ones have no profile.
+    EXIF's thumbnail goes: it shows the picture as it was. Where the pixels were `turned` upright, XMP says so, as EXIF
+    does by `attach`; `converted` ones have no profile.
     """
     blobs: dict[str, bytes] = {
         key: bytes(opened.get(key)) for key in (_EXIF, _ICC, _XMP, _IPTC) if opened.get_typeof(key)
     }
     if tiff is not None and (exif := tiff.exif()):
         blobs[_EXIF] = _tiff.exif_block(exif)
+    elif _EXIF in blobs:
+        blobs[_EXIF] = _tiff.without_thumbnail(blobs[_EXIF])
     if turned and _XMP in blobs:
         blobs[_XMP] = _TURN_OF_XMP.sub(rb"\g<1>1", blobs[_XMP])
     blobs[_ICC] = b"" if converted else _whole_profile(blobs.get(_ICC, b""))
@@ -60,7 +62,7 @@ def read(opened: pyvips.Image, tiff: _tiff.Reader | None, *, turned: bool, conve
 
 
 def attach(pixels: pyvips.Image, metadata: Metadata, ending: str) -> pyvips.Image:
-    """Returns the image with all that libvips can write into a file of that ending; without EXIF's thumbnail."""
+    """Returns the image with all that libvips can write into a file of that ending."""
     pixels = pixels.copy(xres=metadata.resolution[0], yres=metadata.resolution[1])
     for key, blob in metadata.blobs.items():
         if key != _IPTC:
@@ -76,7 +78,7 @@ def add_to_tiff(file: BinaryIO, metadata: Metadata) -> None:
     """Appends what libvips can't write into a TIFF file: it has no EXIF, and of IPTC a quarter (8.18)."""
     extra: _tiff.Directory = {}
     if _EXIF in metadata.blobs:
-        extra |= _tiff.Reader(BytesIO(metadata.blobs[_EXIF].removeprefix(b"Exif\0\0"))).exif()
+        extra |= _tiff.of_block(metadata.blobs[_EXIF])
     if _IPTC in metadata.blobs:
         extra |= _tiff.iptc(metadata.blobs[_IPTC])
     if extra:

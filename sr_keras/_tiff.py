@@ -6,7 +6,7 @@ section 2, and https://www.awaresystems.be/imaging/tiff/bigtiff.html.
 
 import struct
 from collections.abc import Iterator, Mapping
-from io import SEEK_END
+from io import SEEK_END, BytesIO
 from typing import BinaryIO
 
 import numpy as np
@@ -28,6 +28,7 @@ _DESCRIPTIVE = {269, _DESCRIPTION, 271, 272, 305, 306, 315, 316, 18246, 18249, 3
 _OF_THE_ARRAY = (b"ImageJ=", b'{"shape"', b"<?xml")  # descriptions that would be wrong for other pixels
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # a value of each type
 _SWAPPED = {5: 4, 10: 4}  # a fraction is two numbers
+_MARK = b"Exif\0\0"  # before the block, in most formats
 _SHORT, _LONG, _LONG8 = 3, 4, 16
 _MOST = 1 << 15  # bytes of a value; libexif drops every tag of an EXIF block that is larger than 64 KiB
 
@@ -105,11 +106,16 @@ class Reader:
 
     def entries(self, at: int | None = None) -> Iterator[tuple[int, int, int, bytes]]:
         """Yields tag, type, number of values, and the values or where they are."""
-        at = self._first if at is None else at
-        count, entry = ("Q", "HHQ8s") if self.big else ("H", "HHI4s")
-        start, size = at + struct.calcsize(count), struct.calcsize(f"<{entry}")
-        number = self._number(self._at(at, start - at))
-        yield from struct.iter_unpack(self._order + entry, self._at(start, number * size))
+        start, end = self._lines(self._first if at is None else at)
+        yield from struct.iter_unpack(self._order + ("HHQ8s" if self.big else "HHI4s"), self._at(start, end - start))
+
+    def end(self) -> int:
+        """Returns where the entries end, and the place of the next directory is written."""
+        return self._lines(self._first)[1]
+
+    def _lines(self, at: int) -> tuple[int, int]:
+        count, entry = (8, 20) if self.big else (2, 12)
+        return at + count, at + count + entry * self._number(self._at(at, count))
 
     def _values(self, at: int, below: dict, wanted: set[int] | None = None) -> Directory:
         found: Directory = {}
@@ -139,9 +145,21 @@ class Reader:
         return int.from_bytes(data, "little" if self._order == "<" else "big")
 
 
+def of_block(block: bytes) -> Directory:
+    """Returns what the EXIF of other formats says."""
+    return Reader(BytesIO(block.removeprefix(_MARK))).exif()
+
+
 def exif_block(exif: Directory) -> bytes:
     """Returns a directory as the EXIF of other formats."""
-    return b"Exif\0\0" + struct.pack("<2sHI", b"II", 42, 8) + _packed(exif, 8, big=False)
+    return _MARK + struct.pack("<2sHI", b"II", 42, 8) + _packed(exif, 8, big=False)
+
+
+def without_thumbnail(block: bytes) -> bytes:
+    """Cuts the link from an EXIF block's first directory to the second, which is the thumbnail's."""
+    start = len(_MARK) if block.startswith(_MARK) else 0
+    end = start + Reader(BytesIO(block[start:])).end()
+    return block[:end] + b"\0" * len(block[end : end + 4]) + block[end + 4 :]
 
 
 def iptc(bare: bytes) -> Directory:

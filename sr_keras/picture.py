@@ -81,8 +81,8 @@ FORMATS = {
 def load(source: Path | bytes, name: str | None = None, *, most_pixels: int = MOST_PIXELS) -> Picture:
     """Opens a picture file, or the bytes of one, and reads its size; the rows are decoded as they are taken.
 
-    The EXIF orientation is applied to the pixels. CMYK and Lab become sRGB. Raises `InputError` here, or while rows are
-    taken, for a file that is missing, no picture, damaged, of pixels that are neither 8 nor 16 bits, or larger than
+    The EXIF orientation is applied to the pixels, CMYK becomes sRGB. Raises `InputError` here, or while rows are taken,
+    for a file that is missing, no picture, damaged, of pixels that are neither 8 nor 16 bits, or larger than
     `most_pixels`.
     """
     name = name or ("the input" if isinstance(source, bytes) else str(source))
@@ -158,15 +158,13 @@ def _metadata_of(opened: pyvips.Image, source: Path | bytes, name: str, turned: 
 
 
 def _grey_or_rgb(opened: pyvips.Image, name: str) -> pyvips.Image:
-    """Returns 1 to 4 bands of uchar or ushort; colour spaces other than RGB and grey are converted."""
-    kind, pixels = opened.interpretation, opened
+    """Returns 1 to 4 bands of uchar or ushort; CMYK is converted."""
+    pixels = opened
     if opened.format not in ("uchar", "ushort"):
         raise InputError(f"{name}: has pixels of type {opened.format}; save it with 8 or 16 bits a channel first.")
-    if kind == "cmyk":
+    if opened.interpretation == "cmyk":
         depth = 16 if opened.format == "ushort" else 8
         pixels = opened.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
-    elif kind not in ("srgb", "rgb16", "b-w", "grey16", "rgb", "multiband", "histogram"):
-        pixels = opened.colourspace("rgb16" if opened.format == "ushort" else "srgb")
     if not 1 <= pixels.bands <= 4:
         raise InputError(f"{name}: has {pixels.bands} channels; save it as grey or RGB, with or without alpha.")
     return pixels

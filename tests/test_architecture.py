@@ -22,6 +22,8 @@ FLOORS = [
         "store",
         "rows",
         "picture",
+        "_tiff",
+        "_metadata",
     },  # no TensorFlow
     {"resize", "metrics", "layers", "float32", "bfloat16", "video", "report"},
     FAMILIES,

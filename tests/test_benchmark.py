@@ -1,7 +1,8 @@
 """The benchmark tool, at tiny sizes: what it reports, and that it compares like with like. No time is asserted."""
 
-import importlib.util
+import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,37 @@ import pytest
 from sr_keras import store
 
 TOOL = Path(__file__).parent.parent / "tools" / "benchmark.py"
+TORCH_PYTHON = os.environ.get("SR_KERAS_TORCH_PYTHON", sys.executable)
+on_linux = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc/self/status")
+
+
+@pytest.fixture
+def part(monkeypatch):
+    """Imports a file of tools/benchmarks."""
+    monkeypatch.syspath_prepend(TOOL.parent)
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark", TOOL)
-    assert spec
-    assert spec.loader
-    module = sys.modules["benchmark"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["benchmark"]
+def model(tmp_path_factory):
+    """A tiny anchor x2 in a .keras file."""
+    import keras
+
+    from sr_keras.models import anchor
+
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.keras"
+    anchor.build(scale=2, filters=4, blocks=1).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def torch_python():
+    """A Python with PyTorch: that of SR_KERAS_TORCH_PYTHON, or this one."""
+    code = "import numpy, torch"
+    if subprocess.run([TORCH_PYTHON, "-c", code], capture_output=True, check=False).returncode:
+        pytest.skip(f"{TORCH_PYTHON} has no PyTorch; set SR_KERAS_TORCH_PYTHON")
+    return TORCH_PYTHON
 
 
 def run(*words):
@@ -30,19 +51,28 @@ def run(*words):
 
 
 def measured(folder, *words):
-    """Returns the table's rows as mappings, and the JSON report."""
+    """Returns the rows of all tables as mappings, and the JSON report."""
     done = run(*words, "--json", folder / "report.json")
     assert done.returncode == 0, done.stderr
-    header, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table_lines(done.stdout))
-    return [dict(zip(header, row, strict=True)) for row in rows], json.loads((folder / "report.json").read_text())
+    return tables(done.stdout), json.loads((folder / "report.json").read_text())
 
 
-def table_lines(text):
-    return [line for line in text.splitlines() if line.startswith("|")]
+def tables(text):
+    found, header = [], None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not cells:
+            header = None
+        elif header is None:
+            header = cells
+            found.append([])
+        elif not cells[0].startswith("--"):
+            found[-1].append(dict(zip(header, cells, strict=True)))
+    return found
 
 
 def test_input_reports_the_store_and_both_ways_to_read_files(tmp_path):
-    table, report = measured(tmp_path, "input", "--rounds", 1, "--seconds", 0.05, "--batch", 2)
+    (table,), report = measured(tmp_path, "input", "--rounds", 1, "--seconds", 0.05, "--batch", 2)
     assert [row["pictures from"] for row in table] == ["store", "files, image.read", "files, OpenCV alone"]
     assert all(float(row["samples/s"]) > 0 and float(row["the store is faster by"]) > 0 for row in table)
     for row in report["rows"]:
@@ -52,11 +82,11 @@ def test_input_reports_the_store_and_both_ways_to_read_files(tmp_path):
     assert all(report["machine"][key] for key in ("processor", "cores", "versions", "commit"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc/self/status")
+@on_linux
 def test_a_store_is_not_read_into_memory(tmp_path):
     (tmp_path / "work").mkdir()
     words = ("memory", "--gigabytes", 0.1, "--seconds", 0.5, "--folder", tmp_path / "work")
-    table, report = measured(tmp_path, *words)
+    (table,), report = measured(tmp_path, *words)
     row = report["rows"][0]
     assert set(table[0]) == {
         "store", "samples taken", "RssAnon before", "RssAnon grew by", "part of the store", "RssFile grew by",
@@ -66,26 +96,26 @@ def test_a_store_is_not_read_into_memory(tmp_path):
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_input_refuses_to_compare_other_samples(benchmark):
+def test_input_refuses_to_compare_other_samples(part):
     grey, black = (store.of_arrays([np.full((16, 16, 3), value, np.uint8)], ["one"]) for value in (128, 0))
     with pytest.raises(RuntimeError, match="black gives other samples"):
-        benchmark._refuse_other_samples({"store": grey, "same": grey, "black": black}, 2, 8)
+        part("stored_input")._refuse_other_samples({"store": grey, "same": grey, "black": black}, 2, 8)
 
 
-def test_a_ratio_is_the_median_of_the_rounds_ratios(benchmark):
-    speeds = benchmark.Speeds.of([10.0, 2.0, 9.0], [5.0, 0.5, 3.0])  # the middle round was slow for both
+def test_a_ratio_is_the_median_of_the_rounds_ratios(part):
+    speeds = part("report").Speeds.of([10.0, 2.0, 9.0], [5.0, 0.5, 3.0])  # the middle round was slow for both
     assert (speeds.ratio, speeds.lowest_ratio, speeds.highest_ratio) == (3.0, 2.0, 4.0)
 
 
-def test_training_takes_turns_and_leaves_the_first_out(benchmark):
+def test_training_takes_turns_and_leaves_the_first_out(part):
     done = []
 
     class Peer:
-        def turn(self):
+        def ask(self):
             done.append("theirs")
-            return 2.0, 0.5
+            return {"seconds": 2.0, "input_seconds": 0.5}
 
-    turns = benchmark.Turns(Peer(), "tiny", rounds=2, steps=3, warm_up=1)
+    turns = part("training").Turns(Peer(), "tiny", rounds=2, steps=3, warm_up=1)
     for _ in range(turns.total):
         done.append("ours")
         turns.after_step()
@@ -107,3 +137,116 @@ def test_the_pytorch_half_needs_nothing_of_tensorflow_or_sr_keras():
     code = "import benchmark, sys; print(*{'tensorflow', 'keras', 'sr_keras', 'cv2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=TOOL.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+TINY = ("--size", "64x48", "--rounds", 1, "--pictures", 2)
+
+
+@on_linux
+def test_upscale_reports_a_row_for_each_runtime_and_for_each_kind_of_folder(tmp_path, model):
+    words = ("upscale", *TINY, "--model", model, "--runtimes", "keras", "opencv", "upscaler-default")
+    (runtimes, folder), report = measured(tmp_path, *words)
+    names = [row["runtime"].partition(" (")[0] for row in runtimes]
+    assert names == ["Keras float32", "OpenCV bicubic", "Upscaler, default install"]
+    assert [row["pictures"] for row in folder] == ["2 JPEG", "2 PNG"]
+    keras, opencv, upscaler = report["rows"]
+    assert keras["psnr_to_keras"] is None and keras["times"] is None
+    assert opencv["peak_memory"] < keras["peak_memory"]  # it has no TensorFlow
+    assert "OpenVINO" not in upscaler["chosen"]
+    assert upscaler["psnr_to_keras"] is None or upscaler["psnr_to_keras"] > 45
+    for row in report["folder"]:
+        assert row["rates"]["ratio"] == pytest.approx(row["rates"]["ours"] / row["rates"]["peer"])
+
+
+@pytest.fixture
+def upscale(part, model, torch_python, monkeypatch):
+    """Measures Keras and PyTorch on a tiny picture, without a process of its own."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # is set, and would stay so
+    return lambda: part("upscaling").upscale(
+        model=model, data=None, evaluated=None, size=(16, 24), runtimes=["torch"], tables=["runtimes"],
+        torch_python=torch_python, threads=1, rounds=1, pictures=1, without_openvino=False,
+    )  # fmt: skip
+
+
+@on_linux
+def test_upscale_measures_pytorch_with_the_same_weights(upscale):
+    report = upscale()
+    keras, torch = report.tables[0].rows
+    assert torch.psnr_to_keras is None or torch.psnr_to_keras > 100
+    assert torch.times.ratio == 1.0
+    assert keras.times.ratio == pytest.approx(keras.seconds / torch.seconds)
+    assert "PyTorch" in report.versions
+
+
+@on_linux
+def test_upscale_refuses_pytorch_in_another_channel_order(upscale, part, monkeypatch):
+    monkeypatch.setattr(part("torch_networks"), "pixel_order", lambda channels, scale: np.arange(channels * scale**2))
+    with pytest.raises(RuntimeError, match="not the same network"):
+        upscale()
+
+
+def test_pytorch_gets_the_weights_in_its_own_order(part, model):
+    import keras
+
+    networks = part("torch_networks")
+    network = keras.models.load_model(model)
+    last = [layer for layer in network.layers if layer.weights][-1].get_weights()[0]
+    state = networks.anchor_weights(network)
+    assert [state[f"body.{k}.weight"].shape for k in (0, 2, 4)] == [(4, 3, 3, 3), (4, 4, 3, 3), (12, 4, 3, 3)]
+    for dy, dx, colour in np.ndindex(2, 2, 3):
+        theirs = state["body.4.weight"][(colour * 2 + dy) * 2 + dx]
+        np.testing.assert_array_equal(theirs, last[..., (dy * 2 + dx) * 3 + colour].transpose(2, 0, 1))
+
+
+def test_other_pixels_of_pytorch_are_refused(part, model):
+    import keras
+
+    upscaling, networks = part("upscaling"), part("torch_networks")
+    lr = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
+    network = keras.models.load_model(model)
+    before = keras.Model(network.input, network.layers[-1].output)  # the sum, before its pixels are put in place
+    channels, expected = before(lr).numpy(), np.asarray(network(lr))
+    for order in (networks.pixel_order(3, 2), np.arange(12)):
+        shuffled = channels[..., order].reshape(1, 8, 8, 3, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(1, 16, 16, 3)
+        sr = shuffled.clip(0.0, 1.0)
+        if order[1] == 3:
+            upscaling.refuse_other_pixels("torch", sr, expected)
+        else:
+            with pytest.raises(RuntimeError, match="not the same network"):
+                upscaling.refuse_other_pixels("torch", sr, expected)
+
+
+def test_pytorch_has_no_other_network_than_an_anchor(part):
+    from sr_keras.errors import InputError
+    from sr_keras.models import espcn
+
+    with pytest.raises(InputError, match="--runtimes"):
+        part("torch_networks").anchor_weights(espcn.build(scale=2))
+
+
+def test_a_mosaic_is_of_photographs_alone(part):
+    squares = [np.full((4, 4, 3), value, np.uint8) for value in (10, 20)]
+    pixels = part("mosaic").mosaic(squares, 10, 6, seed=0)
+    assert pixels.shape == (10, 6, 3)
+    assert set(np.unique(pixels)) == {10, 20}
+
+
+@on_linux
+def test_upscale_memory_watches_the_command_line(tmp_path, model):
+    (tmp_path / "work").mkdir()
+    words = ("upscale-memory", "--model", model, "--megapixels", 0.01, "--scales", 2, "--formats", "png", "--tiff", 0)
+    (table,), report = measured(tmp_path, *words, "--runtime", "tensorflow", "--folder", tmp_path / "work")
+    (row,) = report["rows"]
+    assert table[0]["runtime"] == row["runtime"] == "TensorFlow float32"
+    assert [2 * side for side in row["input_size"]] == row["output_size"]
+    assert row["peak_memory"] > 1e8  # TensorFlow alone takes that
+    assert row["output_bytes"] > 0 and row["seconds"] > row["enlarging"] > 0 and row["error"] is None
+    assert not list((tmp_path / "work").iterdir())
+
+
+@on_linux
+def test_upscale_memory_tells_of_a_picture_that_failed(part, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    row = part("upscale_memory")._run(tmp_path / "broken.png", tmp_path / "none.keras", 2, "auto", "png")
+    assert "none.keras" in row.error
+    assert row.output_bytes == 0

@@ -79,6 +79,7 @@ def anchor_weights(network: "keras.Model") -> dict[str, np.ndarray]:
 def pixel_order(channels: int, scale: int) -> np.ndarray:
     """Says which channel of Keras' `depth_to_space` each channel of PyTorch's PixelShuffle is.
 
-    Keras has the colour innermost, `(dy * scale + dx) * channels + colour`, PyTorch `(colour * scale + dy) * scale + dx`.
+    Keras has the colour innermost, `(dy * scale + dx) * channels + colour`, PyTorch outermost,
+    `(colour * scale + dy) * scale + dx`.
     """
     return np.arange(scale**2 * channels).reshape(scale**2, channels).T.ravel()

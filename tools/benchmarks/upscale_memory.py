@@ -116,9 +116,8 @@ def _peak(process: subprocess.Popen) -> int:
 
 
 def _tell(row: UpscaleMemoryRow) -> None:
-    say(
-        f"{row.format} x{row.scale}: {row.seconds:.1f} s, {megabytes(row.peak_memory)}{(row.error and ', failed') or ''}"
-    )
+    status = ", failed" if row.error else ""
+    say(f"{row.format} x{row.scale}: {row.seconds:.1f} s, {megabytes(row.peak_memory)}{status}")
 
 
 def _table(rows: Sequence[UpscaleMemoryRow]) -> Table:

@@ -4,8 +4,9 @@ import contextlib
 import math
 import os
 import statistics
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,7 +66,7 @@ def upscale(
     """
     need_proc("upscale")
     runtimes = [name for name in RUNTIMES if name in {"keras", *runtimes}]
-    versions = {name: metadata.version(package) for name, package in PACKAGES.items()}
+    versions = dict(_versions())
     if "runtimes" in tables and any(RUNTIMES[name].is_torch for name in runtimes):
         versions["PyTorch"] = torch_version(torch_python)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # all of them on the CPU
@@ -76,13 +77,19 @@ def upscale(
         if "runtimes" in tables:
             pairs = [_picture(squares, size), *(_pairs(evaluated) if evaluated else ())]
             spec = _exported(network, path, runtimes, squares, folder) | {"threads": threads}
-            rows = _measured(runtimes, pairs, spec, torch_python=torch_python, rounds=rounds, folder=folder)
+            rows = _measured(runtimes, pairs, spec, torch_python, rounds, folder)
             found.append(_table(rows, evaluated))
         if "folder" in tables:
             spec = {"model": str(path), "threads": threads, "without_openvino": without_openvino}
-            found.append(upscaling_folder.measured(spec, squares, size, pictures, rounds=rounds, folder=folder))
+            found.append(upscaling_folder.measured(spec, squares, size, pictures, rounds, folder))
     notes = () if model else ("The weights are random: the PSNR to HR says nothing, and the others little.",)
     return Report(found, versions, notes)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name, package in PACKAGES.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(package)
 
 
 def _network(model: Path | None, folder: Path) -> tuple["keras.Model", Path]:
@@ -111,13 +118,15 @@ def _picture(squares: list[np.ndarray], size: tuple[int, int]) -> Pair:
 def _pairs(folder: Path) -> list[Pair]:
     """Reads HR/ and LRbicx2/ of a folder; grey pictures stand three times, as a network takes them."""
     from sr_keras import image
+    from sr_keras.errors import InputError
 
     def read(path: Path) -> np.ndarray:
         return image.with_channels(image.to_uint8(image.read(path)), 3)
 
-    lows = {path.stem: path for path in image.listing(folder / f"LRbicx{SCALE}")}
-    highs = image.listing(folder / "HR")
-    return [Pair(path.stem, read(lows[path.stem]), image.crop_to_multiple(read(path), SCALE)) for path in highs]
+    highs, lows = ({path.stem: path for path in image.listing(folder / part)} for part in ("HR", f"LRbicx{SCALE}"))
+    if highs.keys() != lows.keys():
+        raise InputError(f"{folder}: pairs need the same names in HR and LRbicx{SCALE}; add what is missing.")
+    return [Pair(name, read(lows[name]), image.crop_to_multiple(read(highs[name]), SCALE)) for name in highs]
 
 
 def _exported(
@@ -145,11 +154,9 @@ def _exported(
 
 
 def _measured(
-    runtimes: Sequence[str], pairs: Sequence[Pair], spec: dict[str, Any], *, torch_python: str, rounds: int, folder: Path
-) -> list[UpscaleRow]:  # fmt: skip
+    runtimes: Sequence[str], pairs: Sequence[Pair], spec: dict[str, Any], torch_python: str, rounds: int, folder: Path
+) -> list[UpscaleRow]:
     """Starts all workers, compares their pixels, has them take turns on the first picture, and enlarge the others."""
-    import sys
-
     spec["lr"] = str(folder / "lr.npy")
     np.save(spec["lr"], pairs[0].lr)
     with contextlib.ExitStack() as stack:
@@ -203,6 +210,7 @@ def refuse_other_pixels(name: str, sr: np.ndarray, reference: np.ndarray) -> Non
 def _enlarged(worker: Worker, lr: np.ndarray, folder: Path) -> np.ndarray:
     source, target = folder / "source.npy", folder / "target.npy"
     np.save(source, lr)
+    target.unlink(missing_ok=True)
     worker.ask(source=str(source), target=str(target))
     return np.load(target)
 

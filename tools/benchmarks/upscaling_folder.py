@@ -31,7 +31,7 @@ class FolderRow:
 
 
 def measured(
-    spec: Mapping[str, Any], squares: list[np.ndarray], size: tuple[int, int], pictures: int, *, rounds: int, folder: Path
+    spec: Mapping[str, Any], squares: list[np.ndarray], size: tuple[int, int], pictures: int, rounds: int, folder: Path
 ) -> Table:  # fmt: skip
     """Has one process enlarge the pictures in all ways, in turns; the faster of the bare ways is the peer."""
     _write(squares, size, pictures, folder / "pictures")
