@@ -98,10 +98,15 @@ def _network(model: Path | None, folder: Path) -> tuple["keras.Model", Path]:
 
     from sr_keras import models, predictor
     from sr_keras.component import build
+    from sr_keras.errors import InputError
     from sr_keras.float32 import float32_twin
 
     if model is not None:
-        return float32_twin(predictor.open_network(model)), model
+        network = float32_twin(predictor.open_network(model))
+        opened = predictor.of_keras(network, str(model))
+        if (opened.scale, opened.channels) != (SCALE, 3):
+            raise InputError(f"{model}: enlarges {opened.scale} times; an RGB network of scale {SCALE} is needed here.")
+        return network, model
     keras.utils.set_random_seed(0)
     network, path = build(models, {"name": "anchor", "filters": 32, "blocks": 4}, scale=SCALE), folder / "anchor.keras"
     network.save(path)
@@ -248,7 +253,7 @@ def _table(rows: Sequence[UpscaleRow], evaluated: Path | None) -> Table:
 def _cells(row: UpscaleRow) -> list[str]:
     cells = [
         f"{row.runtime} ({row.chosen})" if row.chosen else row.runtime, f"{1000 * row.seconds:,.0f}",
-        f"{row.megapixels_per_second:.1f}", f"{row.times.ratio:.2f}" if row.times else "",
+        f"{row.megapixels_per_second:.1f}", f"{row.times.ratio:.3f}" if row.times else "",
         row.times.range if row.times else "", megabytes(row.peak_memory),
         "equal" if row.psnr_to_keras is None else f"{row.psnr_to_keras:.1f}", f"{row.psnr_y:.3f}",
     ]  # fmt: skip
