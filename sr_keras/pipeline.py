@@ -210,7 +210,15 @@ class _Channel:
         return self._items.get()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        while (item := self._items.get()) is not _END:
+        while True:
+            try:
+                item = self._items.get(timeout=0.1)
+            except queue.Empty:
+                if self._closed.is_set() or self._stopped.is_set():
+                    return
+                continue
+            if item is _END:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item

@@ -8,6 +8,7 @@ padding is the whole picture's. A network that looks at everything can't be cut 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -127,24 +128,30 @@ class _Runner:
         self._ramp = 0 if reach.exact else reach.margin
 
     def bands(self) -> Iterator[np.ndarray]:
-        """Yields what each row of windows adds to the picture, from the top down."""
+        """Yields what each row of windows adds, from the top down; the next row is computed meanwhile."""
+        height, half = self._rows.height, self._ramp // 2
         top, faded = 0, None  # the first row that is not given out, and the strip above it that fades out there
-        half = self._ramp // 2
-        while top < self._rows.height:
+        with ThreadPoolExecutor(1) as pool:
             span = self._vertical(top)
-            try:
-                strip = self._strip(span)
-            except Exception as error:
-                self._halve(error)
-                continue
-            upper = self._part(strip, span, top - (half if top else 0), top + (half if top else 0))
-            end = span.last - (half if span.last < self._rows.height else 0)
-            body = self._part(strip, span, top + (half if top else 0), end)
-            if faded is not None and len(upper):
-                yield self._finished(_faded(faded, upper))
-            yield self._finished(body)
-            faded = self._part(strip, span, end, span.last + (half if span.last < self._rows.height else 0)).copy()
-            top = span.last
+            running = pool.submit(self._strip, span)
+            while top < height:
+                try:
+                    strip = running.result()
+                except Exception as error:
+                    self._halve(error)
+                    span = self._vertical(top)
+                    running = pool.submit(self._strip, span)
+                    continue
+                now = span
+                if now.last < height:
+                    span = self._vertical(now.last)
+                    running = pool.submit(self._strip, span)
+                first, end = top + (half if top else 0), now.last - (half if now.last < height else 0)
+                if faded is not None and half:
+                    yield self._finished(_faded(faded, self._part(strip, now, top - half, first)))
+                yield self._finished(self._part(strip, now, first, end))
+                faded = self._part(strip, now, end, now.last + half).copy() if now.last < height else None
+                top = now.last
 
     def _part(self, strip: np.ndarray, span: _Span, first: int, last: int) -> np.ndarray:
         return strip[(first - span.start) * self._scale : (last - span.start) * self._scale]
