@@ -58,7 +58,7 @@ class Source:
             if band is None:
                 return b""
             self._data = memoryview(np.ascontiguousarray(band)).cast("B")
-        part, self._data = bytes(self._data[:count]), self._data[count:]
+        part, self._data = self._data[:count], self._data[count:]
         return part
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import io
 import logging
 import os
 import sys
@@ -16,6 +17,8 @@ def run(verb: Callable[[], int | None]) -> int:
 
     Any other exception is a fault of ours: what the C++ libraries said is replayed and the traceback goes through.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
         with quiet():
             status = verb() or 0
@@ -47,7 +50,7 @@ def quiet() -> Iterator[None]:
     except OSError:  # started without a standard error: nothing to protect
         yield
         return
-    shown = open(real, "w", buffering=1, closefd=False)  # noqa: SIM115 - lives as long as sys.stderr points to it
+    shown = open(real, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - lives as long as sys.stderr points to it
     python_stderr = sys.stderr
     with tempfile.TemporaryFile("w+b") as hidden:
         if python_stderr is sys.__stderr__:

@@ -116,7 +116,7 @@ def _enlarge(
     try:
         if isinstance(opened, Exception):
             raise opened
-        rows, notes = opened.rows, opened.notes
+        rows, notes = opened.rows, (*opened.notes, *upscaler.notes_of(opened.rows.channels))
         height, width = upscaler.target(rows.height, rows.width)
         result = replace(result, input_size=(rows.width, rows.height), output_size=(width, height))
         picture.check_target(task.target, height, width)
@@ -144,7 +144,7 @@ def _enlarge(
         if writing is not None:
             with contextlib.suppress(Exception):
                 writing.result()
-        return _failed(result, error), None
+        return failed(result, error), None
     except BaseException as error:
         channel.put(error)  # so that the encoder removes what it has written
         raise
@@ -165,12 +165,13 @@ def _ended(result: Result, writing: Future | None) -> Result:
         return result
     try:
         writing.result()
-    except InputError as error:
-        return _failed(result, error)
+    except (InputError, MemoryError) as error:
+        return failed(result, error)
     return result
 
 
-def _failed(result: Result, error: Exception) -> Result:
+def failed(result: Result, error: Exception) -> Result:
+    """Returns the result with the error as one line that names the input."""
     message = str(error)
     if isinstance(error, MemoryError):
         message = f"{result.name}: the memory ran out, even with small tiles; close other programs and start again."

@@ -247,6 +247,8 @@ def of_artifact(artifact: "Artifact", name: str, runtime: str, manifest: dict[st
             network_uint8=artifact.run_uint8, runtime=runtime,
         )
     )  # fmt: skip
+    if not artifact.local:
+        return replace(predictor, global_layers=("activations quantised by the picture's range",))
     if manifest is None or "alignment" not in manifest:
         return replace(predictor, reach=probed_reach(predictor))
     reach = replace(predictor.reach, halo=manifest["halo"], alignment=manifest["alignment"])

@@ -21,6 +21,7 @@ Network = Callable[[np.ndarray], np.ndarray]
 BLEND = 16  # LR pixels over which two windows fade into each other where the reach is not finite
 _STRIP_BYTES = 64 << 20
 _MOST_AT_ONCE = 16
+_JOINING = 1.03  # what it costs to put windows beside one another, as a factor of the computing
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Reach:
     @property
     def exact(self) -> bool:
         """Says whether windows give the pixels of the whole picture."""
-        return self.halo is not None and (self.size is None or min(self.size) >= self._least(self.halo))
+        if self.halo is None or self.size is None:
+            return self.halo is not None
+        return self.alignment == 1 and min(self.size) >= 2 * self.halo + 1
 
     @property
     def margin(self) -> int:
@@ -54,10 +57,12 @@ class Reach:
     @property
     def least(self) -> int:
         """The shortest window of which anything is kept."""
-        return self._least(self.margin) if self.exact else 4 * self.margin + self.alignment
+        return (2 if self.exact else 4) * self.margin + self.alignment
 
-    def _least(self, margin: int) -> int:
-        return 2 * margin + self.alignment
+    @property
+    def step(self) -> int:
+        """What windows are aligned to; a fixed size can't be fitted to the picture's length, so it is not."""
+        return self.alignment if self.size is None else 1
 
 
 WHOLE_PICTURE = Reach(None)
@@ -92,7 +97,8 @@ def plan(height: int, width: int, reach: Reach, *, most: int, row_bytes: int, ti
         rows = _count(height, window_height, overlap)
         window_height = min(max(_share(height, rows, overlap), reach.least), height)
         area = window_height * window_width
-        choices.append((max(area - most, 0), columns * rows * area, columns, (window_height, window_width)))
+        work = columns * rows * area * (1.0 if columns == 1 else _JOINING)
+        choices.append((max(area - most, 0), work, columns, (window_height, window_width)))
     return Plan(min(choices)[3])
 
 
@@ -104,8 +110,8 @@ def enlarged(rows: Rows, network: Network, *, scale: int, reach: Reach, plan: Pl
     """Returns the stream of `[H, W, C]` enlarged to `[scale*H, scale*W, C]`, as pixels of `dtype`.
 
     `network` maps `[B, h, w, C]` of the type of `rows` to `[B, scale*h, scale*w, C]`, float32 in [0, 1] or `dtype`
-    itself. Where the memory runs out, the windows are halved and the work goes on with the row it was at; once they
-    can't be smaller, what the network raised comes through.
+    itself. Where the memory runs out, the windows are halved and the work goes on with the row it was at. Raises
+    `MemoryError` once they can't be smaller; whatever else `rows` or `network` raise comes through.
     """
     runner = _Runner(rows, network, scale, reach, plan, np.dtype(dtype))
     return Rows(runner.bands(), rows.height * scale, rows.width * scale, rows.channels, dtype)
@@ -137,8 +143,8 @@ class _Runner:
             while top < height:
                 try:
                     strip = running.result()
-                except Exception as error:
-                    self._halve(error)
+                except _OutOfMemoryError as error:
+                    self._halve(error.__cause__ or error)
                     span = self._vertical(top)
                     running = pool.submit(self._strip, span)
                     continue
@@ -159,23 +165,23 @@ class _Runner:
     def _finished(self, pixels: np.ndarray) -> np.ndarray:
         return pixels if pixels.dtype == self._dtype else image.from_float(pixels, self._dtype)
 
-    def _halve(self, error: Exception) -> None:
+    def _halve(self, error: BaseException) -> None:
         height, width = self._plan.window
-        if not _out_of_memory(error) or (self._plan.batch == 1 and self._reach.size is not None):
-            raise error
+        if self._plan.batch == 1 and self._reach.size is not None:
+            raise MemoryError(f"a window of {height}x{width} does not fit into the memory") from error
         if self._plan.batch > 1:
             self._plan = replace(self._plan, batch=self._plan.batch // 2)
             return
         least = self._reach.least
         smaller = (max(height // 2, min(least, height)), max(width // 2, min(least, width)))
         if smaller == self._plan.window:
-            raise error
+            raise MemoryError(f"a window of {height}x{width} does not fit into the memory") from error
         self._plan = Plan(smaller)
 
     def _vertical(self, top: int) -> _Span:
         height, reach = self._rows.height, self._reach
-        window = _fitting(self._plan.window[0], height, reach.alignment)
-        start = max(top - reach.margin, 0) // reach.alignment * reach.alignment
+        window = _fitting(self._plan.window[0], height, reach.step)
+        start = max(top - reach.margin, 0) // reach.step * reach.step
         end = start + window
         if end >= height:
             return _Span(max(height - window, 0), height, top, height)
@@ -183,10 +189,10 @@ class _Runner:
 
     def _horizontal(self) -> list[_Span]:
         width, reach = self._rows.width, self._reach
-        window = _fitting(self._plan.window[1], width, reach.alignment)
-        count = 1 if window == width else _count(width, window - reach.alignment + 1, 2 * reach.margin)
+        window = _fitting(self._plan.window[1], width, reach.step)
+        count = 1 if window == width else _count(width, window - reach.step + 1, 2 * reach.margin)
         step = max(width - window, 0) / max(count - 1, 1)
-        starts = [int(k * step + 1e-6) // reach.alignment * reach.alignment for k in range(count)]
+        starts = [int(k * step + 1e-6) // reach.step * reach.step for k in range(count)]
         ends = [min(start + window, width) for start in starts]
         cuts = [0, *((end + start) // 2 for end, start in zip(ends[:-1], starts[1:], strict=True)), width]
         return [_Span(*each) for each in zip(starts, ends, cuts[:-1], cuts[1:], strict=True)]
@@ -195,18 +201,16 @@ class _Runner:
         """Runs the windows of one row, and joins them."""
         spans, batch, scale = self._horizontal(), self._plan.batch, self._scale
         seen = self._rows.take(vertical.start, vertical.end)
-        strip = None
+        if len(spans) == 1:
+            (result,) = self._run(seen[None])
+            return result if self._ramp else self._finished(result)
+        shape = ((vertical.end - vertical.start) * scale, self._rows.width * scale, self._rows.channels)
+        strip = np.zeros(shape, np.float32 if self._ramp else self._dtype)
         for k in range(0, len(spans), batch):
             group = spans[k : k + batch]
             results = self._run(np.stack([seen[:, span.start : span.end] for span in group]))
-            if len(spans) == 1:
-                return results[0] if self._ramp else self._finished(results[0])
             for span, result in zip(group, results, strict=True):
-                if strip is None:
-                    shape = ((vertical.end - vertical.start) * scale, self._rows.width * scale, result.shape[-1])
-                    strip = np.zeros(shape, np.float32 if self._ramp else self._dtype)
                 self._join(strip, span, result)
-        assert strip is not None  # there is at least one window
         return strip
 
     def _join(self, strip: np.ndarray, span: _Span, result: np.ndarray) -> None:
@@ -228,11 +232,16 @@ class _Runner:
     def _run(self, windows: np.ndarray) -> np.ndarray:
         """Calls the network; a picture smaller than the only size that it takes is continued by its last pixels."""
         height, width = windows.shape[1:3]
-        if self._reach.size is None:
-            return self._network(windows)
-        wanted = self._reach.size
-        missing = [(0, 0), (0, wanted[0] - height), (0, wanted[1] - width), (0, 0)]
-        results = self._network(np.pad(windows, missing, "edge"))
+        if self._reach.size is not None:
+            wanted = self._reach.size
+            missing = [(0, 0), (0, wanted[0] - height), (0, wanted[1] - width), (0, 0)]
+            windows = np.pad(windows, missing, "edge")
+        try:
+            results = self._network(windows)
+        except Exception as error:
+            if _out_of_memory(error):
+                raise _OutOfMemoryError from error
+            raise
         return results[:, : height * self._scale, : width * self._scale]
 
 
@@ -257,6 +266,10 @@ def _ramp(count: int) -> np.ndarray:
 def _faded(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     weights = _ramp(len(below))[:, None, None]
     return above * (1.0 - weights) + below * weights
+
+
+class _OutOfMemoryError(Exception):
+    """The network did not find the memory for a window; its cause is the runtime's own error."""
 
 
 def _out_of_memory(error: Exception) -> bool:

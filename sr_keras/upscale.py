@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import glob
+import itertools
+import re
 import sys
 import tempfile
 import time
@@ -21,6 +23,11 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     from sr_keras.upscaler import Size, Upscaler
 
 _FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
+_ENDINGS = {name: (ending,) for name, ending in _FORMATS.items()} | {
+    "jpeg": (".jpg", ".jpeg"),
+    "tiff": (".tif", ".tiff"),
+}
+_PARTIAL_NAME = re.compile(re.escape(files.PARTIAL) + r"\d+-")
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,10 @@ def _video(job: Job, upscaler: "Upscaler", options: Video, progress: Callable[[f
     from sr_keras import pipeline
     from sr_keras import video as video_file
 
-    assert isinstance(job.source, Path)
+    source = Path(job.name)
     result, start, done = pipeline.Result(job.name, str(job.target), "done"), time.perf_counter(), 0.0
     try:
-        height, width = video_file.size(job.source, job.target)
+        height, width = video_file.size(source, job.target)
         result = replace(result, input_size=(width, height), output_size=upscaler.target(height, width)[::-1])
 
         def advance(frames: int, total: int | None) -> None:
@@ -87,20 +94,25 @@ def _video(job: Job, upscaler: "Upscaler", options: Video, progress: Callable[[f
             progress(part - done, result.megapixels)
             done = part
 
-        made = video_file.enlarge(job.source, job.target, upscaler, **asdict(options), progress=advance)
+        made = video_file.enlarge(source, job.target, upscaler, **asdict(options), progress=advance)
         result = replace(result, notes=(f"{made.frames} frames, {made.repeated} of them repeated", *made.notes))
-    except InputError as error:
-        result = replace(result, status="failed", error=str(error))
+    except (InputError, MemoryError) as error:
+        result = pipeline.failed(result, error)
     progress(1.0 - done, 0.0)
     return replace(result, seconds=time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file of the inputs; `below` is the folder whose tree is mirrored, None for a file that was named itself."""
+    """A file of the inputs.
+
+    `below` is the folder whose tree is mirrored, None for a file that was named itself; `prefix` is what of a pattern
+    that the file matched holds no wildcard.
+    """
 
     path: Path | None  # None: the standard input
     below: Path | None = None
+    prefix: Path | None = None
 
 
 def find(inputs: Sequence[str], out: Path | None = None) -> list[Found]:
@@ -119,10 +131,12 @@ def find(inputs: Sequence[str], out: Path | None = None) -> list[Found]:
             found.append(Found(path))
         elif glob.has_magic(name):
             matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-            matches = [match for match in matches if match.is_file() and _kind(match) is not None]
+            matches = _readable(matches, out)
             if not matches:
                 raise InputError(f"{name}: matches no picture or video; check the pattern.")
-            found += [Found(match) for match in matches]
+            parts = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
+            prefix = Path(*parts)
+            found += [Found(match, prefix=prefix) for match in matches]
         else:
             raise InputError(f"{name}: there is no such file or folder; check the path.")
     return found
@@ -131,13 +145,16 @@ def find(inputs: Sequence[str], out: Path | None = None) -> list[Found]:
 def _tree(folder: Path, out: Path | None) -> list[Found]:
     if out is not None and out.resolve() == folder.resolve():
         raise InputError(f"{out}: is the folder of the inputs, which would be overwritten; give another -o.")
-    listed = [p for p in sorted(folder.rglob("*")) if p.is_file() and _kind(p) is not None]
-    listed = [p for p in listed if not p.name.startswith(files.PARTIAL)]
-    if out is not None:
-        listed = [p for p in listed if out.resolve() not in p.resolve().parents]
+    listed = _readable(sorted(folder.rglob("*")), out)
     if not listed:
         raise InputError(f"{folder}: holds no pictures or videos; see --help for what is read.")
     return [Found(p, below=folder) for p in listed]
+
+
+def _readable(paths: Sequence[Path], out: Path | None) -> list[Path]:
+    """Leaves pictures and videos, and of those neither what a killed run left nor what lies in `out`."""
+    listed = [p for p in paths if p.is_file() and _kind(p) is not None and not _PARTIAL_NAME.match(p.name)]
+    return listed if out is None else [p for p in listed if out.resolve() not in p.resolve().parents]
 
 
 def jobs(
@@ -149,7 +166,14 @@ def jobs(
     mirrored, by default in `<folder>_<label>`. `ending` is another format for pictures, `content` the standard input.
     Raises `InputError` for two inputs of one output, and an output that is an input.
     """
-    made = [_job(each, out, label, ending, content, alone=len(found) == 1) for each in found]
+    alone = len(found) == 1
+    pairs = [(each, _job(each, out, label, ending, content, alone=alone)) for each in found]
+    targets = {job.target.resolve() for _, job in pairs}
+    made = [  # what a pattern matched may be the output of an earlier run
+        job
+        for each, job in pairs
+        if not (each.prefix and isinstance(job.source, Path) and job.source.resolve() in targets)
+    ]
     sources = {job.source.resolve() for job in made if isinstance(job.source, Path)}
     places: dict[Path, Job] = {}
     for job in made:
@@ -169,14 +193,15 @@ def _job(each: Found, out: Path | None, label: str, ending: str | None, content:
         return Job(content, "standard input", out or Path("-"))
     is_video = _kind(path) == "video"
     if each.below is not None:
-        place = out or each.below.with_name(f"{each.below.resolve().name}_{label}")
+        named = each.below if each.below.name not in ("", "..") else each.below.resolve()
+        place = out or named.with_name(f"{named.name or 'root'}_{label}")
         return Job(path, str(path), _ended(place / path.relative_to(each.below), path, ending), is_video)
     if out is not None and out.suffix and not out.is_dir():
         if alone:
             return Job(path, str(path), out, is_video)
         if out.suffix.lower() in _known_endings():
             raise InputError(f"{out}: is one file for several inputs; give a folder.")
-    folder = out if out is not None else path.parent
+    folder = path.parent if out is None else out / (path.parent.relative_to(each.prefix) if each.prefix else "")
     return Job(path, str(path), _ended(folder / f"{path.stem}_{label}{path.suffix}", path, ending), is_video)
 
 
@@ -206,7 +231,10 @@ def _known_endings() -> set[str]:
 
 def table(results: "Sequence[Result]") -> str:
     """Returns the Markdown table of what became of the inputs."""
+    return cli.markdown(*_columns(results))
 
+
+def _columns(results: "Sequence[Result]") -> tuple[list[str], list[list[str]]]:
     def size(sides: tuple[int, int] | None) -> str:
         return f"{sides[0]}x{sides[1]}" if sides else ""
 
@@ -214,7 +242,7 @@ def table(results: "Sequence[Result]") -> str:
         [r.name, size(r.input_size), size(r.output_size), f"{r.seconds:.2f}" if r.seconds else "", r.status, r.target]
         for r in results
     ]
-    return cli.markdown(["input", "from", "to", "seconds", "status", "output"], rows)
+    return ["input", "from", "to", "seconds", "status", "output"], rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,15 +262,19 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--height", type=cli.positive, metavar="PIXELS")
     size.add_argument("--fit", metavar="WxH", help="as large as fits, such as 3840x2160")
     file = parser.add_argument_group("files")
-    file.add_argument("--format", choices=sorted(_FORMATS), help="default: the input's own, else png")
+    file.add_argument("--format", choices=sorted(_FORMATS), help="default: the input's own; png for -")
     file.add_argument("--quality", type=_percent, default=95, metavar="1-100", help="of JPEG and WebP (default: 95)")
     file.add_argument("--skip-existing", action="store_true", help="leaves out inputs whose output is there")
-    file.add_argument("--max-pixels", type=float, default=268.0, metavar="MP", help="megapixels of an input at most")
+    file.add_argument(
+        "--max-pixels", type=_megapixels, default=268.0, metavar="MP", help="megapixels of an input at most"
+    )
     file.add_argument("--json", type=Path, metavar="FILE", help="writes the summary as JSON")
     file.add_argument("--report", type=Path, metavar="FILE.html", help="a page with a before/after slider a picture")
     quality = parser.add_argument_group("quality")
     quality.add_argument("--ensemble", action="store_true", help="averages 8 flips and rotations, 8 times as slow")
-    quality.add_argument("--back-project", type=int, default=0, metavar="N", help="steps towards down(output) == input")
+    quality.add_argument(
+        "--back-project", type=_steps, default=0, metavar="N", help="steps towards down(output) == input"
+    )
     quality.add_argument("--alpha", choices=("model", "bicubic"), default="model", help="what enlarges transparency")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--tile", type=cli.positive, metavar="PIXELS", help="of the input (default: from free memory)")
@@ -255,6 +287,18 @@ def _parser() -> argparse.ArgumentParser:
     video.add_argument("--crf", type=int, metavar="N", help="quality of the codec; less is better")
     video.add_argument("--preset", metavar="NAME", help="such as slow")
     return parser
+
+
+def _steps(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
+def _megapixels(text: str) -> float:
+    if not 0 < float(text) < 1e9:
+        raise ValueError
+    return float(text)
 
 
 def _percent(text: str) -> int:
@@ -316,7 +360,10 @@ def _upscaler(options: argparse.Namespace, size: "Size") -> "Upscaler":
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    """Refuses what would only be found out after the work: places of the summary that can't be written."""
+    """Refuses what would only be found out after the work."""
+    ending = options.out.suffix.lower() if options.out is not None else ""
+    if options.format and ending in _known_endings() and ending not in _ENDINGS[options.format]:
+        raise InputError(f"{options.out}: its ending says another format than --format {options.format}; drop one.")
     for place in (options.json, options.report):
         if place is not None and place.is_dir():
             raise InputError(f"{place}: is a folder; give a file name.")
@@ -403,20 +450,18 @@ def _show(page: Any, result: "Result", upscaler: "Upscaler") -> None:
     page.add(report.Comparison(result.name, shown.before, shown.after, "bicubic", upscaler.predictor.name, facts))
 
 
-def _columns(results: "Sequence[Result]") -> tuple[list[str], list[list[str]]]:
-    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table(results).splitlines()]
-    return lines[0], lines[2:]
-
-
 def _told(results: "Sequence[Result]", upscaler: "Upscaler", options: argparse.Namespace, console: "Console") -> int:
     if str(options.out) != "-" and options.inputs != ["-"]:
         print(table(results))
-    for note in (*upscaler.notes, *(f"{r.name}: {note}" for r in results for note in r.notes)):
+    told = dict.fromkeys(
+        note if note in upscaler.notes_of() else f"{r.name}: {note}" for r in results for note in r.notes
+    )
+    for note in told:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     if options.json:
         model = upscaler.predictor
         content = {
-            "model": options.model, "scale": model.scale, "runtime": model.runtime, "notes": upscaler.notes,
+            "model": options.model, "scale": model.scale, "runtime": model.runtime, "notes": upscaler.notes_of(),
             "results": [{k: v for k, v in asdict(r).items() if k != "shown"} for r in results],
         }  # fmt: skip
         files.write_json(options.json, content)

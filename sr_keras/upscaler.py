@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import psutil
 
@@ -68,6 +70,14 @@ class Options:
     back_project: int = 0
     alpha: Literal["model", "bicubic"] = "model"
 
+    def __post_init__(self):
+        if self.tile is not None and self.tile < 1:
+            raise InputError(f"the tile must be 1 pixel or more, got {self.tile}; leave it out to follow the memory.")
+        if self.back_project < 0:
+            raise InputError(f"the steps of back-projection must be 0 or more, got {self.back_project}; try 10.")
+        if self.alpha not in ("model", "bicubic"):
+            raise InputError(f"alpha must be model or bicubic, got {self.alpha}.")
+
 
 class Upscaler:
     """Enlarges pictures with one model.
@@ -100,7 +110,16 @@ class Upscaler:
         self.size = Size(scale, width, height)
         self.options = Options(tile, ensemble, back_project, alpha)
         self.predictor = runtimes.open_model(model, runtime=runtime, exact=exact)
-        self.notes = _notes(self.predictor)
+        if self.predictor.interpolates and self.size == Size():
+            raise InputError(f"{model}: an interpolation needs a size, such as --scale 2.")
+        self._one_at_a_time = threading.Lock()  # most runtimes hold one set of buffers
+
+    def notes_of(self, channels: int = 3) -> tuple[str, ...]:
+        """Says where a picture of so many channels is not what it would be untiled, and why."""
+        if self.predictor.interpolates:
+            return ()
+        reach = _window_network(self.predictor, self.options, channels, np.dtype(np.float32))[1]
+        return () if reach.exact else (_blended(self.predictor, reach),)
 
     @property
     def scale(self) -> int:
@@ -138,7 +157,10 @@ class Upscaler:
             return rows
         if (rows.height, rows.width) != wanted:
             method = self.predictor.name if self.predictor.interpolates else "bicubic"
-            rows = resize.resized_rows(rows, *wanted, method=method)
+            has_alpha = rows.channels in (2, 4)
+            rows = resize.resized_rows(rows.mapped(_premultiplied, rows.channels, np.float32) if has_alpha else rows,
+                                       *wanted, method=method)  # fmt: skip
+            rows = rows.mapped(_unmultiplied, rows.channels, np.float32) if has_alpha else rows
         return rows.mapped(lambda band: image.from_float(band, dtype), rows.channels, dtype)  # clips, too
 
     def _passes(self, height: int, width: int, wanted: tuple[int, int]) -> int:
@@ -162,7 +184,12 @@ class Upscaler:
             rows.height, rows.width, reach, most=self._window_pixels(), tile=self.options.tile,
             row_bytes=rows.width * self.scale**2 * rows.channels * np.dtype(dtype).itemsize,
         )  # fmt: skip
-        return tiling.enlarged(rows, network, scale=self.scale, reach=reach, plan=plan, dtype=dtype)
+
+        def alone(batch: np.ndarray) -> np.ndarray:
+            with self._one_at_a_time:
+                return network(batch)
+
+        return tiling.enlarged(rows, alone, scale=self.scale, reach=reach, plan=plan, dtype=dtype)
 
     def _window_pixels(self) -> int:
         each = self.predictor.bytes_per_pixel or _UNKNOWN_BYTES * self.scale**2
@@ -180,14 +207,15 @@ def free_memory() -> int:
         return free
 
 
-def _notes(model: Predictor) -> tuple[str, ...]:
-    if model.interpolates or model.reach.exact:
-        return ()
-    if model.reach.halo is not None and model.size is not None:
-        reason = f"sees {model.reach.halo} pixels far, more than its size {model.size[0]}x{model.size[1]} leaves"
-    else:
+def _blended(model: Predictor, reach: Reach) -> str:
+    if reach.halo is None:
         reason = f"looks at the whole picture ({', '.join(model.global_layers) or 'measured'})"
-    return (f"{model.name} {reason}: tiles are blended and differ from the untiled picture",)
+    elif reach.alignment > 1:
+        reason = f"shrinks its fixed size by {reach.alignment} inside"
+    else:
+        height, width = reach.size or (0, 0)
+        reason = f"sees {reach.halo} pixels far, more than its size {height}x{width} leaves"
+    return f"{model.name} {reason}: tiles are blended and differ from the untiled picture"
 
 
 def _window_network(
@@ -216,14 +244,12 @@ def _ensemble(network: Callable, turns: bool) -> Callable:
     """Averages over the flips and, for windows that may be turned, the rotations by 90 degrees."""
 
     def enlarge(batch: np.ndarray) -> np.ndarray:
-        total = None
+        total: Any = np.float32(0.0)
         for turn in range(4) if turns else (0, 2):
             for flip in (False, True):
                 x = np.rot90(batch, turn, (1, 2))
                 y = network(np.ascontiguousarray(x[:, :, ::-1] if flip else x))
-                y = np.rot90(y[:, :, ::-1] if flip else y, -turn, (1, 2))
-                total = y.copy() if total is None else np.add(total, y, out=total)
-        assert total is not None  # there are four or eight
+                total = total + np.rot90(y[:, :, ::-1] if flip else y, -turn, (1, 2))
         return total / np.float32(8 if turns else 4)
 
     return enlarge
@@ -257,15 +283,21 @@ def _with_alpha(network: Callable, scale: int, method: str) -> Callable:
         out = np.empty((len(x), x.shape[1] * scale, x.shape[2] * scale, x.shape[3]), np.float32)
         out[..., :-1] = network(_filled(x[..., :-1], alpha))
         for k, plane in enumerate(alpha):
-            if plane.min() == plane.max():  # nothing to enlarge; the usual case away from a logo's edge
-                out[k, ..., -1] = plane.max()
-            elif method == "model":
-                out[k, ..., -1:] = network(plane[None])[0]
-            else:
-                out[k, ..., -1:] = np.clip(resize.resized(plane, *out.shape[1:3]), 0.0, 1.0)
+            if plane.min() == plane.max():
+                out[k, ..., -1] = plane.max()  # what `_flat_kept` would make of it
+                continue
+            large = network(plane[None])[0] if method == "model" else resize.resized(plane, *out.shape[1:3])
+            out[k, ..., -1] = _flat_kept(np.clip(large[..., 0], 0.0, 1.0), plane[..., 0], scale)
         return out
 
     return enlarge
+
+
+def _flat_kept(large: np.ndarray, small: np.ndarray, scale: int) -> np.ndarray:
+    """Puts `[h, w]` into its enlargement wherever it is flat for two pixels around: what is opaque stays opaque."""
+    around = np.ones((5, 5), np.uint8)
+    flat = cv2.dilate(small, around) == cv2.erode(small, around)
+    return np.where(flat.repeat(scale, 0).repeat(scale, 1), small.repeat(scale, 0).repeat(scale, 1), large)
 
 
 def _filled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -276,6 +308,18 @@ def _filled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     near = np.where(seen, near / np.where(seen, weight, 1.0), colours)
     trusted = np.clip(alpha * np.float32(255 / _FAINT), 0.0, 1.0)
     return np.clip(trusted * colours + (1.0 - trusted) * near, 0.0, 1.0)
+
+
+def _premultiplied(band: np.ndarray) -> np.ndarray:
+    x = image.to_float(band)
+    return np.concatenate([x[..., :-1] * x[..., -1:], x[..., -1:]], axis=2)
+
+
+def _unmultiplied(band: np.ndarray) -> np.ndarray:
+    alpha = band[..., -1:]
+    seen = alpha > 1e-3
+    colours = np.where(seen, band[..., :-1] / np.where(seen, alpha, 1.0), 0.0)
+    return np.concatenate([colours, alpha], axis=2)
 
 
 def _blurred(pixels: np.ndarray) -> np.ndarray:

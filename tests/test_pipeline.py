@@ -15,7 +15,8 @@ from sr_keras.upscaler import Options, Size, Upscaler
 @pytest.fixture
 def doubling():
     made = Upscaler.__new__(Upscaler)
-    made.size, made.options, made.notes = Size(scale=2), Options(), ()
+    made.size, made.options = Size(scale=2), Options()
+    made._one_at_a_time = threading.Lock()
     made.predictor = predictor.interpolation("nearest", 1)
     return made
 

@@ -85,3 +85,14 @@ def test_exact_and_bfloat16_exclude_each_other(folder):
 def test_a_runtime_that_there_is_not_gets_a_suggestion(folder):
     with pytest.raises(InputError, match="did you mean 'onnx'"):
         runtimes.open_model(folder / "net.keras", runtime="onx")
+
+
+def test_a_runtime_that_can_not_take_the_network_is_left_out(network, monkeypatch):
+    reference = predictor.of_keras(network, "net")
+
+    def opened(network, reference, name):
+        raise InputError("OpenVINO has no such operator.")
+
+    monkeypatch.setattr(runtimes, "_opened", opened)
+    monkeypatch.setattr(runtimes, "candidates", lambda exact: ["tensorflow", "openvino"])
+    assert runtimes.fastest(network, reference) is reference

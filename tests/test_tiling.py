@@ -136,10 +136,30 @@ def test_when_the_memory_runs_out_the_windows_are_halved_and_the_work_goes_on(er
 
 def test_the_error_comes_through_when_the_windows_can_not_be_smaller():
     def never(batch):
-        raise MemoryError
+        raise RuntimeError("bad_alloc")
 
-    with pytest.raises(MemoryError):
-        run(np.zeros((40, 40, 3), np.float32), never, Reach(3), Plan((40, 40)))
+    for reach in (Reach(3), Reach(3, size=(20, 20))):
+        with pytest.raises(MemoryError, match="does not fit"):
+            run(np.zeros((40, 40, 3), np.float32), never, reach, Plan((20, 20)))
+
+
+def test_an_error_of_the_rows_is_never_retried():
+    def bands():
+        yield np.zeros((4, 40, 3), np.float32)
+        raise MemoryError("of the source")
+
+    rows = Rows(bands(), 40, 40, 3, np.float32)
+    with pytest.raises(MemoryError, match="of the source"):
+        tiling.enlarged(rows, neighbours(1), scale=2, reach=Reach(1), plan=Plan((20, 20)), dtype=np.float32).whole()
+
+
+@pytest.mark.parametrize("shape", [(17, 40), (37, 41), (31, 16), (5, 5)])
+def test_a_fixed_size_with_an_alignment_is_blended(shape):
+    reach = Reach(1, 2, (16, 16))
+    assert not reach.exact
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    got = run(pixels, lambda b: (b / np.float32(255)).repeat(2, 1).repeat(2, 2), reach, Plan((16, 16)), np.uint8)
+    np.testing.assert_array_equal(got, pixels.repeat(2, 0).repeat(2, 1))
 
 
 def test_another_error_comes_through_at_once():

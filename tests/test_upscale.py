@@ -92,7 +92,33 @@ def test_a_glob_finds_pictures(model, tmp_path):
     for name in ("a1.png", "a2.png", "b.png"):
         make(tmp_path / "in" / "sub" / name)
     assert run(tmp_path / "in" / "**" / "a*.png", "-o", tmp_path / "out", model=model) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a1_x2.png", "a2_x2.png"]
+    assert sorted(p.name for p in (tmp_path / "out" / "sub").iterdir()) == ["a1_x2.png", "a2_x2.png"]
+
+
+def test_a_glob_takes_no_outputs_of_an_earlier_run(model, tmp_path):
+    make(tmp_path / "a.png")
+    for _ in range(2):
+        assert run(tmp_path / "*.png", model=model) == 0
+        assert run(tmp_path / "**" / "*.png", "-o", tmp_path / "big", model=model) == 0
+    names = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))
+    assert names == ["a.png", "a_x2.png", "big/a_x2.png", "big/a_x2_x2.png"]
+
+
+def test_the_current_folder_is_a_folder(model, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    make(tmp_path / "in" / "a.png"), make(tmp_path / "in" / "partial-eclipse.png")
+    assert run(".", model=model) == 0
+    assert sorted(p.name for p in (tmp_path / "in_x2").iterdir()) == ["a.png", "partial-eclipse.png"]
+
+
+def test_any_name_is_told_and_reported(model, tmp_path, capfd):
+    make(tmp_path / "in" / "a | b.png"), make(tmp_path / "in" / "<i>.png")
+    (tmp_path / "in" / "b\udcff.png").write_bytes(b"no picture")
+    words = ["-o", tmp_path / "out", "--report", tmp_path / "r.html", "--json", tmp_path / "s.json"]
+    assert run(tmp_path / "in", *words, model=model) == 1
+    assert (tmp_path / "r.html").is_file() and len(json.loads((tmp_path / "s.json").read_text())["results"]) == 3
+    assert len([x for x in capfd.readouterr().err.splitlines() if x.startswith("error")]) == 1
 
 
 def test_standard_input_goes_to_standard_output(model, tmp_path):
@@ -149,6 +175,11 @@ def test_bicubic_is_a_model_too(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a_x2.png"), expected)
 
 
+def test_an_interpolation_needs_a_size(tmp_path, capfd):
+    assert run(make(tmp_path / "a.png"), model="bicubic") == 2
+    assert "needs a size" in capfd.readouterr().err
+
+
 def test_exif_and_profile_are_kept_and_the_picture_is_upright(model, tmp_path):
     from PIL import Image, ImageCms, ImageOps
 
@@ -201,6 +232,7 @@ def test_a_sixteen_bit_report_is_in_eight_bits_and_middle_of_what_is_large(model
         (["a.png", "--runtime", "tensorflw"], "did you mean 'tensorflow'"), (["empty"], "holds no pictures"),
         (["sub", "-o", "sub"], "would be overwritten"), (["a.png", "--report", "sub"], "is a folder"),
         (["a.png", "-", "-o", "-"], "takes one picture"),
+        (["a.png", "-o", "b.jpg", "--format", "png"], "another format"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line_before_anything_is_written(model, tmp_path, monkeypatch, capfd, words, line):

@@ -1,5 +1,8 @@
 """The Upscaler: tiles of real networks, alpha, bit depths, any size, ensemble and back-projection."""
 
+import threading
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -7,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sr_keras
-from sr_keras import component, image, models, predictor, resize, runtimes, upscaler
+from sr_keras import component, image, models, predictor, resize, runtimes
 from sr_keras.errors import InputError
 from sr_keras.exporters import tflite
 from sr_keras.rows import Rows
+from sr_keras.tiling import Reach
 from sr_keras.upscaler import Options, Size, Upscaler
 
 NETWORKS = {  # every family whose graph does not depend on the picture's size
@@ -46,7 +50,7 @@ def of(network, reference=None, **options):
     sizes = {k: options.pop(k) for k in ("scale", "width", "height") if k in options}
     made.size, made.options = Size(**sizes), Options(**options)
     made.predictor = reference or predictor.of_keras(network, "net")
-    made.notes = ()
+    made._one_at_a_time = threading.Lock()
     return made
 
 
@@ -118,7 +122,7 @@ def test_a_network_that_looks_at_the_whole_picture_is_blended_and_named(tmp_path
     x = keras.layers.Conv2D(12, 3, padding="same")(x)
     keras.Model(lr, keras.ops.depth_to_space(x, 2)).save(tmp_path / "attention.keras")
     made = Upscaler(tmp_path / "attention.keras", tile=40)
-    assert "looks at the whole picture" in made.notes[0] and "pool" in made.notes[0]
+    assert "looks at the whole picture" in made.notes_of()[0] and "pool" in made.notes_of()[0]
     assert made(pixels(100, 90, 3, np.uint8)).shape == (200, 180, 3)
 
 
@@ -204,14 +208,26 @@ def test_no_dark_fringe_stands_around_a_bright_logo(opened):
     alpha = np.clip(14.5 - np.hypot(yy - 20, xx - 20), 0, 1)
     lr[alpha > 0] = (255, 220, 40, 0)
     lr[..., 3] = np.round(alpha * 255)
-    for method in ("model", "bicubic"):
-        model = predictor.interpolation("bicubic", 2)  # no network's own taste in between
-        sr = of(None, model)
-        sr.options = Options(alpha=method)
-        network, _ = upscaler._window_network(model, sr.options, 4, np.dtype(np.uint8))
-        out = network(lr[None])[0]
-        seen = out[..., 3] > 0.02
-        assert np.abs(out[seen][:, :3] - np.array([255, 220, 40]) / 255).max() < 0.02
+    smooth = predictor.interpolation("bicubic", 2)  # no network's own taste in between
+    nearly = predictor.Predictor(smooth.network, 2, 3, "smooth", Reach(3))
+    for made in (
+        of(None, nearly), of(None, nearly, alpha="bicubic"), of(None, nearly, scale=1.4), of(None, nearly, scale=0.7),
+        of(None, predictor.interpolation("bicubic", 1), scale=2),
+        of(None, predictor.interpolation("lanczos", 1), scale=3),
+    ):  # fmt: skip
+        out = made(lr).astype(int)
+        seen = out[..., 3] > 30
+        assert seen.any() and np.abs(out[seen][:, :3] - (255, 220, 40)).max() < 6
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edge=st.integers(0, 30), level=st.integers(0, 255), tile=st.integers(1, 30))
+def test_flat_alpha_is_tiled_exactly_and_kept(opened, edge, level, tile):
+    lr = pixels(30, 32, 4, np.uint8)
+    lr[:, :edge, 3], lr[:, edge:, 3] = level, 255
+    whole = of(None, opened["anchor"], tile=1000)(lr)
+    np.testing.assert_array_equal(whole, of(None, opened["anchor"], tile=tile)(lr))
+    assert (whole[:, : 2 * max(edge - 2, 0), 3] == level).all() and (whole[:, 2 * (edge + 2) :, 3] == 255).all()
 
 
 def test_opaque_alpha_changes_no_colour(opened):
@@ -252,3 +268,40 @@ def _photograph():
     from sr_keras import embedded
 
     return image.crop_to_multiple(embedded.photographs("valid").picture(0)[:256, :256], 4)
+
+
+def test_a_network_is_never_called_twice_at_once(opened):
+    busy, overlaps = threading.Semaphore(1), []
+
+    def network(batch):
+        overlaps.append(not busy.acquire(blocking=False))
+        try:
+            return opened["anchor"].network(batch)
+        finally:
+            busy.release()
+
+    model = replace(opened["anchor"], network=network, network_uint8=None)
+    made = of(None, model, scale=3.5, tile=16)
+    made(pixels(90, 40, 3, np.uint8))
+    assert len(overlaps) > 8 and not any(overlaps)
+
+
+@pytest.mark.parametrize("options", [{"tile": 0}, {"back_project": -1}, {"alpha": "modle"}])
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(InputError):
+        Options(**options)
+
+
+def test_dynamic_range_tflite_is_blended_since_it_looks_at_the_whole_picture(tmp_path):
+    network = build("anchor", filters=64, blocks=2)
+    made = Upscaler(tflite.save(network, tmp_path, precision="dynamic"))
+    assert "quantised by the picture's range" in made.notes_of()[0]
+    for precision in ("float32", "float16"):
+        assert Upscaler(tflite.save(network, tmp_path, precision=precision)).notes_of() == ()
+
+
+def test_back_projection_that_leaves_a_fixed_size_nothing_is_told(tmp_path):
+    network = build("anchor", filters=8, blocks=2)
+    path = tflite.save(network, tmp_path, size=(32, 32))
+    assert Upscaler(path).notes_of() == ()
+    assert "blended" in Upscaler(path, back_project=3).notes_of()[0]

@@ -27,6 +27,8 @@ class Artifact:
         size: height and width in pixels of the only LR picture the file takes; None if it takes any.
         channels: C.
         operators: distinct operator names in the file, sorted.
+        local: False where a pixel depends on the whole picture beyond what the layers look at: activations that are
+            quantised by the picture's own range.
         run_uint8: the same on uint8 pictures in 0..255, where the file has a second entry for them.
         input_type, output_type: the file's own `dtype`, for whole numbers with `scale` and `zero_point`.
     """
@@ -38,6 +40,7 @@ class Artifact:
     input_type: dict[str, Any] = field(default_factory=lambda: {"dtype": "float32"})
     output_type: dict[str, Any] = field(default_factory=lambda: {"dtype": "float32"})
     run_uint8: Callable[[np.ndarray], np.ndarray] | None = None
+    local: bool = True
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         return self.run(lr)

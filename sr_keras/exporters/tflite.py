@@ -108,7 +108,22 @@ def load(path: Path) -> Artifact:
         dtype=np.dtype(source["dtype"]).name,
         operators=_operators(interpreter),
     )
-    return replace(opened, input_type=_type(source), output_type=_type(interpreter.get_output_details()[0]))
+    return replace(
+        opened,
+        input_type=_type(source),
+        output_type=_type(interpreter.get_output_details()[0]),
+        local=not _is_dynamic(interpreter),
+    )
+
+
+def _is_dynamic(interpreter: Interpreter) -> bool:
+    """Says whether int8 weights meet float pictures: LiteRT then quantises activations by each picture's range."""
+    whole = any(tensor["dtype"] == np.int8 for tensor in interpreter.get_tensor_details())
+    return (
+        whole
+        and not {"QUANTIZE", "DEQUANTIZE"} & set(_operators(interpreter))
+        and (interpreter.get_input_details()[0]["dtype"] == np.float32)
+    )
 
 
 def _type(tensor: dict[str, Any]) -> dict[str, Any]:
