@@ -43,7 +43,7 @@ class Source:
         self._at = 0
         self._data = memoryview(b"")
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes | memoryview:
         part = self._head[self._at : self._at + count] or self._next(count)
         self._at += len(part)
         return part
@@ -52,7 +52,7 @@ class Source:
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
-    def _next(self, count: int) -> bytes:
+    def _next(self, count: int) -> bytes | memoryview:
         while not len(self._data):
             band = next(self._bands, None)
             if band is None:

@@ -23,9 +23,11 @@ FLOORS = [
         "rows",
         "picture",
         "_tiff",
+        "video",
+        "report",
         "_metadata",
     },  # no TensorFlow
-    {"resize", "metrics", "layers", "float32", "bfloat16", "video", "report"},
+    {"resize", "metrics", "layers", "float32", "bfloat16"},
     FAMILIES,
     {
         "data",
