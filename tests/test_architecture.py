@@ -23,6 +23,7 @@ FLOORS = [
         "rows",
         "picture",
         "_tiff",
+        "jobs",
         "video",
         "report",
         "_metadata",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sr_keras import component, image, models, picture, upscale
+from sr_keras import component, image, jobs, models, picture, upscale
 from sr_keras.errors import InputError
 from sr_keras.rows import Rows
 
@@ -320,8 +320,8 @@ def test_videos_are_enlarged_beside_pictures(model, tmp_path):
 
 def test_jobs_are_found_without_reading_any(tmp_path):
     make(tmp_path / "a.png")
-    (job,) = upscale.jobs(upscale.find([str(tmp_path / "a.png")]), None, "x2")
+    (job,) = jobs.place(jobs.find([str(tmp_path / "a.png")]), None, "x2")
     assert job.target == tmp_path / "a_x2.png"
-    both = upscale.find([str(tmp_path / "a.png"), str(make(tmp_path / "a_x2.png"))])
+    both = jobs.find([str(tmp_path / "a.png"), str(make(tmp_path / "a_x2.png"))])
     with pytest.raises(InputError, match="would be overwritten"):
-        upscale.jobs(both, None, "x2")
+        jobs.place(both, None, "x2")
