@@ -98,7 +98,7 @@ def _opened(network: keras.Model, reference: Predictor, name: str) -> Predictor:
     labels = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "openvino": "OpenVINO"}
     return replace(
         reference, network=artifact.run, network_uint8=artifact.run_uint8,
-        runtime=f"{labels[kind]} {precision or 'float32'}", bytes_per_pixel=_bytes_per_pixel(reference, precision),
+        runtime=f"{labels[kind]} {precision or 'float32'}",
     )  # fmt: skip
 
 
@@ -106,16 +106,7 @@ def _in_bfloat16(network: keras.Model, reference: Predictor) -> Predictor:
     from sr_keras.bfloat16 import bfloat16_twin
 
     mixed = predictor.of_network(bfloat16_twin(network), reference.name, "TensorFlow bfloat16")
-    return replace(
-        mixed, reach=reference.reach, global_layers=reference.global_layers,
-        bytes_per_pixel=_bytes_per_pixel(reference, "bfloat16"),
-    )  # fmt: skip
-
-
-def _bytes_per_pixel(reference: Predictor, precision: str) -> int | None:
-    """Halves what float32 needs where the large tensors, those between the convolutions, are in bfloat16."""
-    whole = reference.bytes_per_pixel
-    return whole // 2 if whole and precision == "bfloat16" else whole
+    return replace(mixed, reach=reference.reach, global_layers=reference.global_layers)
 
 
 def _probe(network: keras.Model, reference: Predictor) -> np.ndarray:
