@@ -106,7 +106,8 @@ def _in_bfloat16(network: keras.Model, reference: Predictor) -> Predictor:
     from sr_keras.bfloat16 import bfloat16_twin
 
     mixed = predictor.of_network(bfloat16_twin(network), reference.name, "TensorFlow bfloat16")
-    return replace(mixed, reach=reference.reach, global_layers=reference.global_layers)
+    half = reference.bytes_per_pixel and reference.bytes_per_pixel // 2  # the large tensors, between convolutions
+    return replace(mixed, reach=reference.reach, global_layers=reference.global_layers, bytes_per_pixel=half)
 
 
 def _probe(network: keras.Model, reference: Predictor) -> np.ndarray:

@@ -20,7 +20,7 @@ from sr_keras.rows import Rows
 from sr_keras.tiling import Reach
 
 MOST_PASSES = 3
-_WINDOW_BYTES = 256 << 20
+_WINDOW_BYTES = 192 << 20
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
 _FILL = 8  # LR pixels over which colours are carried into what is transparent
 _FAINT = 8  # levels of alpha in 255 below which a pixel's own colour counts less and less
