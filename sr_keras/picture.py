@@ -90,7 +90,7 @@ def load(source: Path | bytes, name: str | None = None, *, most_pixels: int = MO
     try:
         return _by_vips(source, name, most_pixels)
     except pyvips.Error as error:
-        if "not in a known format" in str(error):
+        if error.message.startswith("unable to load from"):  # pyvips's own words; libvips's may be lost, see below
             return _by_pillow(source, name, most_pixels)
         raise _damaged(name, error) from error
 
@@ -194,6 +194,7 @@ def _damaged(name: str, error: Exception) -> InputError:
 
 
 def _reason(error: Exception) -> str:
+    # libvips keeps one text for all threads: an encoder in another one may have taken it
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("unable to call", "unable to load"))]
     return said[-1] if said else "the decoder doesn't say why"

@@ -713,3 +713,11 @@ print(peak() - before)
 def test_a_hundred_megapixels_are_never_whole_in_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 150  # MiB; the pixels have 286
+
+
+def test_a_bmp_is_known_while_another_thread_takes_the_text_of_the_error(tmp_path, monkeypatch):
+    import pyvips
+
+    picture.save(tmp_path / "a.bmp", Rows.of(np.full((4, 5, 3), 7, np.uint8)))
+    monkeypatch.setattr(pyvips.Error, "__str__", lambda error: error.message)  # libvips's text is gone
+    assert (picture.load(tmp_path / "a.bmp").rows.whole() == 7).all()
