@@ -5,13 +5,24 @@ import errno
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sr_keras.errors import InputError
 
 PARTIAL = "partial-"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError` of the block, which writes `path` beside and renames it, into an `InputError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
+        raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -21,15 +32,12 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     beside = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
-        raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(beside)
+            with open(beside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):  # its folder may not be one
             beside.unlink(missing_ok=True)

@@ -120,7 +120,7 @@ def _job(each: Found, out: Path | None, label: str, ending: str | None, content:
     if out is not None and out.suffix and not out.is_dir():
         if alone:
             return Job(path, str(path), out, is_video)
-        if out.suffix.lower() in known_endings():
+        if _kind(out) is not None:
             raise InputError(f"{out}: is one file for several inputs; give a folder.")
     folder = path.parent if out is None else out / (path.parent.relative_to(each.prefix) if each.prefix else "")
     return Job(path, str(path), _ended(folder / f"{path.stem}_{label}{path.suffix}", path, ending), is_video)
@@ -138,8 +138,3 @@ def _ended(target: Path, source: Path, ending: str | None) -> Path:
 def _kind(path: Path) -> str | None:
     ending = path.suffix.lower()
     return "video" if ending in video.EXTENSIONS else "picture" if ending in image.EXTENSIONS else None
-
-
-def known_endings() -> set[str]:
-    """Returns the endings by which pictures and videos are known, in lower case, with the dot."""
-    return set(image.EXTENSIONS | video.EXTENSIONS)

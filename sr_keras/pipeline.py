@@ -17,6 +17,7 @@ import numpy as np
 
 from sr_keras import image, picture, resize
 from sr_keras.errors import InputError
+from sr_keras.jobs import Job
 from sr_keras.picture import Picture
 from sr_keras.rows import Rows
 from sr_keras.upscaler import Upscaler
@@ -24,15 +25,6 @@ from sr_keras.upscaler import Upscaler
 _READ_AHEAD = 12  # bands of 4 MB
 _WRITE_BEHIND = 2  # bands that wait for the encoder, and pictures whose encoder has not ended
 _SHOWN = (720, 1080)  # height and width of what a comparison shows at the most, in pixels of the output
-
-
-@dataclass(frozen=True)
-class Task:
-    """One picture: where it comes from (a file, or the bytes of one), its name for people, and where it goes."""
-
-    source: Path | bytes
-    name: str
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ class Saving:
 
 
 def run(
-    tasks: Sequence[Task],
+    jobs: Sequence[Job],
     upscaler: Upscaler,
     saving: Saving = Saving(),
     progress: Callable[[float, float], None] = lambda part, megapixels: None,
@@ -88,11 +80,11 @@ def run(
     With `saving.show` the results hold the middle of each picture for a comparison.
     """
     pending: deque[tuple[Result, Future | None]] = deque()
-    reader = _Reader(tasks, saving.most_pixels)
+    reader = _Reader(jobs, saving.most_pixels)
     try:
         with ThreadPoolExecutor(_WRITE_BEHIND) as pool:
-            for task in tasks:
-                pending.append(_enlarge(task, reader.next(), upscaler, saving, progress, pool))
+            for job in jobs:
+                pending.append(_enlarge(job, reader.next(), upscaler, saving, progress, pool))
                 while len(pending) > _WRITE_BEHIND or (pending and pending[0][1] is None):
                     yield _ended(*pending.popleft())
             while pending:
@@ -102,7 +94,7 @@ def run(
 
 
 def _enlarge(
-    task: Task,
+    job: Job,
     opened: Picture | Exception,
     upscaler: Upscaler,
     saving: Saving,
@@ -110,7 +102,7 @@ def _enlarge(
     pool: ThreadPoolExecutor,
 ) -> tuple[Result, Future | None]:
     """Computes one picture and hands its bands to an encoder in another thread, that ends later."""
-    result = Result(task.name, str(task.target), "done")
+    result = Result(job.name, str(job.target), "done")
     done, channel, writing = 0.0, _Channel(_WRITE_BEHIND), None
     start = time.perf_counter()
     try:
@@ -119,15 +111,15 @@ def _enlarge(
         rows, notes = opened.rows, (*opened.notes, *upscaler.notes_of(opened.rows.channels))
         height, width = upscaler.target(rows.height, rows.width)
         result = replace(result, input_size=(rows.width, rows.height), output_size=(width, height))
-        picture.check_target(task.target, height, width)
-        if opened.has_alpha and not picture.FORMATS[task.target.suffix.lower()].alpha:
-            notes += (f"{task.target.suffix} has no transparency: laid on white",)
+        picture.check_target(job.target, height, width)
+        if opened.has_alpha and not picture.FORMATS[job.target.suffix.lower()].alpha:
+            notes += (f"{job.target.suffix} has no transparency: laid on white",)
         middle = _Middle(rows, height, width) if saving.show else None
         if middle:
             rows = middle.of_input(rows)
-        sr = upscaler.stream(rows, picture.file_type(task.target, rows.dtype))
+        sr = upscaler.stream(rows, picture.file_type(job.target, rows.dtype))
         stream = Rows(channel, sr.height, sr.width, sr.channels, sr.dtype)
-        writing = pool.submit(_save, task.target, stream, opened.metadata, saving.quality, channel)
+        writing = pool.submit(_save, job.target, stream, opened.metadata, saving.quality, channel)
         for band in middle.of_output(sr) if middle else sr:
             channel.put(band)
             done += len(band) / height
@@ -228,10 +220,10 @@ class _Channel:
 class _Reader:
     """Opens and decodes one picture after another in a thread of its own, a few bands ahead."""
 
-    def __init__(self, tasks: Sequence[Task], most_pixels: int):
+    def __init__(self, jobs: Sequence[Job], most_pixels: int):
         self._stopped = threading.Event()
         self._ready = _Channel(1, self._stopped)
-        threading.Thread(target=self._read, args=(tasks, most_pixels), daemon=True).start()
+        threading.Thread(target=self._read, args=(jobs, most_pixels), daemon=True).start()
 
     def next(self) -> Picture | Exception:
         """Returns the next picture, or why there is none."""
@@ -240,13 +232,13 @@ class _Reader:
     def stop(self) -> None:
         self._stopped.set()
 
-    def _read(self, tasks: Sequence[Task], most_pixels: int) -> None:
-        for task in tasks:
+    def _read(self, jobs: Sequence[Job], most_pixels: int) -> None:
+        for job in jobs:
             if self._stopped.is_set():
                 return
             channel = _Channel(_READ_AHEAD, self._stopped)
             try:
-                opened = picture.load(task.source, task.name, most_pixels=most_pixels)
+                opened = picture.load(job.source, job.name, most_pixels=most_pixels)
             except Exception as error:
                 self._ready.put(error)
                 continue

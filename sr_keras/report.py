@@ -2,11 +2,10 @@
 
 import base64
 import contextlib
-import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sr_keras.errors import InputError
-from sr_keras.files import PARTIAL
+from sr_keras.files import PARTIAL, writing
 
 # Lossy WebP halves the chroma's resolution: at quality 92 its error is 2.5 to 8.9 levels RMS on four photographs of
 # CID22, where bicubic and the original differ by 5.5 to 14.9. JPEG at full chroma errs by 1.4 to 3.0, lossless by none.
@@ -54,7 +53,7 @@ class Page:
     def __enter__(self) -> Self:
         if self._path.is_dir():
             raise InputError(f"{self._path}: is a folder; give the page a file name, such as {self._path}/report.html.")
-        with self._told():
+        with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._beside, "wb")
         try:
@@ -81,7 +80,7 @@ class Page:
         try:
             if kind is None:
                 self._write(f"</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n")
-                with self._told():
+                with writing(self._path):
                     self._file.flush()
                     os.fsync(self._file.fileno())
                     self._file.close()
@@ -90,23 +89,13 @@ class Page:
             self._discard()
 
     def _write(self, text: str) -> None:
-        with self._told():  # a file name that is no UTF-8 holds lone surrogates
+        with writing(self._path):  # a file name that is no UTF-8 holds lone surrogates
             self._file.write(text.encode("utf-8", "backslashreplace"))
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):  # closing flushes, which fails again on the full disk that was told
             self._file.close()
         self._beside.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "free some space and start again" if full else "check the place"
-            raise InputError(f"{self._path}: can't be written ({reason}); {advice}.") from error
 
 
 def _opening(title: str, facts: Sequence[tuple[str, str]]) -> str:

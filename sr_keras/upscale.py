@@ -21,10 +21,6 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     from sr_keras.upscaler import Size, Upscaler
 
 _FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
-_ENDINGS = {name: (ending,) for name, ending in _FORMATS.items()} | {
-    "jpeg": (".jpg", ".jpeg"),
-    "tiff": (".tif", ".tiff"),
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def upscale(
             yield pipeline.Result(job.name, str(job.target), "skipped")
         else:
             left.append(job)
-    pictures = [pipeline.Task(job.source, job.name, job.target) for job in left if not job.is_video]
+    pictures = [job for job in left if not job.is_video]
     yield from pipeline.run(pictures, upscaler, saving or pipeline.Saving(), progress)
     for job in left:
         if job.is_video:
@@ -69,7 +65,7 @@ def _video(job: "Job", upscaler: "Upscaler", options: Video, progress: Callable[
     from sr_keras import pipeline
     from sr_keras import video as video_file
 
-    source = Path(job.name)
+    source = Path(job.name)  # a video is a file, never the standard input
     result, start, done = pipeline.Result(job.name, str(job.target), "done"), time.perf_counter(), 0.0
     try:
         height, width = video_file.size(source, job.target)
@@ -223,10 +219,10 @@ def _upscaler(options: argparse.Namespace, size: "Size") -> "Upscaler":
 
 def _check_files(options: argparse.Namespace) -> None:
     """Refuses what would only be found out after the work."""
-    from sr_keras import jobs
+    from sr_keras import picture
 
-    ending = options.out.suffix.lower() if options.out is not None else ""
-    if options.format and ending in jobs.known_endings() and ending not in _ENDINGS[options.format]:
+    other = picture.FORMATS.get(options.out.suffix.lower()) if options.out is not None else None
+    if options.format and other and other is not picture.FORMATS[_FORMATS[options.format]]:
         raise InputError(f"{options.out}: its ending says another format than --format {options.format}; drop one.")
     for place in (options.json, options.report):
         if place is not None and place.is_dir():

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
 import psutil
 
-from sr_keras import image, resize, runtimes, tiling
+from sr_keras import image, resize, runtimes, tiling, windows
 from sr_keras.errors import InputError
 from sr_keras.predictor import Predictor
 from sr_keras.rows import Rows
 from sr_keras.tiling import Reach
+from sr_keras.windows import Options
 
 MOST_PASSES = 3
-_WINDOW_BYTES = 192 << 20
+_WINDOW_BYTES = 288 << 20
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
-_FILL = 8  # LR pixels over which colours are carried into what is transparent
-_FAINT = 8  # levels of alpha in 255 below which a pixel's own colour counts less and less
 
 
 @dataclass(frozen=True)
@@ -54,29 +51,6 @@ class Size:
         if by_width <= by_height:
             return max(round(height * by_width), 1), int(self.width or 1)
         return int(self.height or 1), max(round(width * by_height), 1)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How pictures are enlarged.
-
-    `tile` is what is kept of a window, in LR pixels (None: from the free memory). `ensemble` averages the 8 flips and
-    rotations (Timofte et al., 2016). `back_project` is the number of steps that bring the reduced output back to the
-    input (Irani and Peleg, 1991). `alpha` says who enlarges transparency.
-    """
-
-    tile: int | None = None
-    ensemble: bool = False
-    back_project: int = 0
-    alpha: Literal["model", "bicubic"] = "model"
-
-    def __post_init__(self):
-        if self.tile is not None and self.tile < 1:
-            raise InputError(f"the tile must be 1 pixel or more, got {self.tile}; leave it out to follow the memory.")
-        if self.back_project < 0:
-            raise InputError(f"the steps of back-projection must be 0 or more, got {self.back_project}; try 10.")
-        if self.alpha not in ("model", "bicubic"):
-            raise InputError(f"alpha must be model or bicubic, got {self.alpha}.")
 
 
 class Upscaler:
@@ -118,7 +92,7 @@ class Upscaler:
         """Says where a picture of so many channels is not what it would be untiled, and why."""
         if self.predictor.interpolates:
             return ()
-        reach = _window_network(self.predictor, self.options, channels, np.dtype(np.float32))[1]
+        reach = windows.network(self.predictor, self.options, channels, np.dtype(np.float32))[1]
         return () if reach.exact else (_blended(self.predictor, reach),)
 
     @property
@@ -157,10 +131,10 @@ class Upscaler:
             return rows
         if (rows.height, rows.width) != wanted:
             method = self.predictor.name if self.predictor.interpolates else "bicubic"
-            has_alpha = rows.channels in (2, 4)
-            rows = resize.resized_rows(rows.mapped(_premultiplied, rows.channels, np.float32) if has_alpha else rows,
-                                       *wanted, method=method)  # fmt: skip
-            rows = rows.mapped(_unmultiplied, rows.channels, np.float32) if has_alpha else rows
+            channels, has_alpha = rows.channels, rows.channels in (2, 4)
+            rows = rows.mapped(windows.premultiplied, channels, np.float32) if has_alpha else rows
+            rows = resize.resized_rows(rows, *wanted, method=method)
+            rows = rows.mapped(windows.unmultiplied, channels, np.float32) if has_alpha else rows
         return rows.mapped(lambda band: image.from_float(band, dtype), rows.channels, dtype)  # clips, too
 
     def _passes(self, height: int, width: int, wanted: tuple[int, int]) -> int:
@@ -179,7 +153,7 @@ class Upscaler:
 
     def _enlarged(self, rows: Rows, dtype: np.dtype | type) -> Rows:
         """One pass of the model, window by window."""
-        network, reach = _window_network(self.predictor, self.options, rows.channels, np.dtype(dtype))
+        network, reach = windows.network(self.predictor, self.options, rows.channels, np.dtype(dtype))
         plan = tiling.plan(
             rows.height, rows.width, reach, most=self._window_pixels(), tile=self.options.tile,
             row_bytes=rows.width * self.scale**2 * rows.channels * np.dtype(dtype).itemsize,
@@ -216,119 +190,3 @@ def _blended(model: Predictor, reach: Reach) -> str:
         height, width = reach.size or (0, 0)
         reason = f"sees {reach.halo} pixels far, more than its size {height}x{width} leaves"
     return f"{model.name} {reason}: tiles are blended and differ from the untiled picture"
-
-
-def _window_network(
-    model: Predictor, options: Options, channels: int, dtype: np.dtype
-) -> tuple[Callable[[np.ndarray], np.ndarray], Reach]:
-    """Builds what is run on each window `[B, h, w, channels]`, and how far it looks."""
-    reach = model.reach
-    if model.channels == 1 and channels > 2 and reach.halo is not None:
-        reach = replace(reach, halo=max(reach.halo, 3))  # chroma is interpolated
-    network = model.enlarge
-    plain = not options.ensemble and not options.back_project and channels in (1, 3)
-    if plain and dtype == np.uint8 and reach.exact:
-        return model.enlarge_uint8, reach
-    if options.ensemble:
-        network = _ensemble(network, turns=model.size is None or model.size[0] == model.size[1])
-    if options.back_project:
-        network = _back_projected(network, options.back_project)
-        reach = reach.widened(5 * options.back_project)
-    if channels in (2, 4):
-        network = _with_alpha(network, model.scale, options.alpha)
-        reach = reach.widened(_FILL)
-    return network, reach
-
-
-def _ensemble(network: Callable, turns: bool) -> Callable:
-    """Averages over the flips and, for windows that may be turned, the rotations by 90 degrees."""
-
-    def enlarge(batch: np.ndarray) -> np.ndarray:
-        total: Any = np.float32(0.0)
-        for turn in range(4) if turns else (0, 2):
-            for flip in (False, True):
-                x = np.rot90(batch, turn, (1, 2))
-                y = network(np.ascontiguousarray(x[:, :, ::-1] if flip else x))
-                total = total + np.rot90(y[:, :, ::-1] if flip else y, -turn, (1, 2))
-        return total / np.float32(8 if turns else 4)
-
-    return enlarge
-
-
-def _back_projected(network: Callable, steps: int) -> Callable:
-    """Adds, step by step, the enlarged difference between the input and the reduced output."""
-
-    def enlarge(batch: np.ndarray) -> np.ndarray:
-        lr, sr = image.to_float(batch), network(batch).copy()
-        for picture, result in zip(lr, sr, strict=True):
-            for _ in range(steps):
-                wrong = picture - resize.resized(result, *picture.shape[:2])
-                result += resize.resized(wrong, *result.shape[:2])
-                np.clip(result, 0.0, 1.0, out=result)
-        return sr
-
-    return enlarge
-
-
-def _with_alpha(network: Callable, scale: int, method: str) -> Callable:
-    """Enlarges colour and transparency apart; colours that nobody sees are replaced by those beside them first.
-
-    Else the network would sharpen the edge between a logo's colour and whatever, mostly black, stands where it is
-    transparent: dark fringes. The colours of neighbours are averaged with alpha as the weight, that is premultiplied.
-    """
-
-    def enlarge(batch: np.ndarray) -> np.ndarray:
-        x = image.to_float(batch)
-        alpha = x[..., -1:]
-        out = np.empty((len(x), x.shape[1] * scale, x.shape[2] * scale, x.shape[3]), np.float32)
-        out[..., :-1] = network(_filled(x[..., :-1], alpha))
-        for k, plane in enumerate(alpha):
-            if plane.min() == plane.max():
-                out[k, ..., -1] = plane.max()  # what `_flat_kept` would make of it
-                continue
-            large = network(plane[None])[0] if method == "model" else resize.resized(plane, *out.shape[1:3])
-            out[k, ..., -1] = _flat_kept(np.clip(large[..., 0], 0.0, 1.0), plane[..., 0], scale)
-        return out
-
-    return enlarge
-
-
-def _flat_kept(large: np.ndarray, small: np.ndarray, scale: int) -> np.ndarray:
-    """Puts `[h, w]` into its enlargement wherever it is flat for two pixels around: what is opaque stays opaque."""
-    around = np.ones((5, 5), np.uint8)
-    flat = cv2.dilate(small, around) == cv2.erode(small, around)
-    return np.where(flat.repeat(scale, 0).repeat(scale, 1), small.repeat(scale, 0).repeat(scale, 1), large)
-
-
-def _filled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    if alpha.min() == 1.0:
-        return colours
-    near, weight = _blurred(colours * alpha), _blurred(alpha)
-    seen = weight > 1e-6
-    near = np.where(seen, near / np.where(seen, weight, 1.0), colours)
-    trusted = np.clip(alpha * np.float32(255 / _FAINT), 0.0, 1.0)
-    return np.clip(trusted * colours + (1.0 - trusted) * near, 0.0, 1.0)
-
-
-def _premultiplied(band: np.ndarray) -> np.ndarray:
-    x = image.to_float(band)
-    return np.concatenate([x[..., :-1] * x[..., -1:], x[..., -1:]], axis=2)
-
-
-def _unmultiplied(band: np.ndarray) -> np.ndarray:
-    alpha = band[..., -1:]
-    seen = alpha > 1e-3
-    colours = np.where(seen, band[..., :-1] / np.where(seen, alpha, 1.0), 0.0)
-    return np.concatenate([colours, alpha], axis=2)
-
-
-def _blurred(pixels: np.ndarray) -> np.ndarray:
-    """Blurs `[B, H, W, C]` with a Gaussian of 2.5 pixels, cut off at `_FILL`; beyond the border is nothing."""
-    kernel = np.exp(-0.5 * (np.arange(-_FILL, _FILL + 1) / 2.5) ** 2).astype(np.float32)
-    for axis in (1, 2):
-        padding = [(_FILL, _FILL) if k == axis else (0, 0) for k in range(4)]
-        padded, total = np.pad(pixels, padding), np.zeros_like(pixels)
-        for k, weight in enumerate(kernel):
-            total += weight * padded.take(range(k, k + pixels.shape[axis]), axis)
-        pixels = total
-    return pixels

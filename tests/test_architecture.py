@@ -41,6 +41,7 @@ FLOORS = [
         "receptive_field",
         "tiling",
         "runtimes",
+        "windows",
         "upscaler",
         "pipeline",
     },

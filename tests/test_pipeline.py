@@ -7,9 +7,11 @@ import pytest
 
 from sr_keras import picture, pipeline, predictor
 from sr_keras.errors import InputError
-from sr_keras.pipeline import Saving, Task
+from sr_keras.jobs import Job
+from sr_keras.pipeline import Saving
 from sr_keras.rows import Rows
-from sr_keras.upscaler import Options, Size, Upscaler
+from sr_keras.upscaler import Size, Upscaler
+from sr_keras.windows import Options
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def tasks(folder, count, height=40, width=50):
     for k in range(count):
         source = folder / f"{k}.png"
         picture.save(source, Rows.of(np.full((height + k, width, 3), 10 * k, np.uint8)))
-        made.append(Task(source, f"{k}.png", folder / "out" / f"{k}.png"))
+        made.append(Job(source, f"{k}.png", folder / "out" / f"{k}.png"))
     return made
 
 

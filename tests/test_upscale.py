@@ -212,7 +212,7 @@ def test_a_sixteen_bit_report_is_in_eight_bits_and_middle_of_what_is_large(model
     from sr_keras import pipeline
     from sr_keras.upscaler import Upscaler
 
-    task = pipeline.Task(tmp_path / "a.png", "a", tmp_path / "o.png")
+    task = jobs.Job(tmp_path / "a.png", "a", tmp_path / "o.png")
     (result,) = pipeline.run([task], Upscaler(model), pipeline.Saving(show=True))
     shown, out = result.shown, read(tmp_path / "o.png")
     assert shown.after.shape == shown.before.shape == (720, 1080, 3) and shown.after.dtype == np.uint8

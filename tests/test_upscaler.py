@@ -15,7 +15,8 @@ from sr_keras.errors import InputError
 from sr_keras.exporters import tflite
 from sr_keras.rows import Rows
 from sr_keras.tiling import Reach
-from sr_keras.upscaler import Options, Size, Upscaler
+from sr_keras.upscaler import Size, Upscaler
+from sr_keras.windows import Options
 
 NETWORKS = {  # every family whose graph does not depend on the picture's size
     "anchor": {"filters": 8, "blocks": 2},

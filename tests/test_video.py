@@ -336,14 +336,18 @@ def test_every_container_has_an_encoder(tmp_path, ending, codec):
     assert [f.width for f in frames_of(target)] == [192] * 5
 
 
+def add_cover(output):
+    cover = output.add_stream("png")
+    cover.width, cover.height, cover.pix_fmt = 10, 10, "rgb24"
+    cover.disposition = av.stream.Disposition.attached_pic
+    output.mux(cover.encode(av.VideoFrame.from_ndarray(scene(0, 10, 10), format="rgb24")))
+    output.mux(cover.encode(None))
+
+
 def test_a_cover_is_kept_and_is_not_the_video(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as output:
         encode = film(output, [scene(0, 64, 96)] * 3)
-        cover = output.add_stream("png")
-        cover.width, cover.height, cover.pix_fmt = 10, 10, "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
-        output.mux(cover.encode(av.VideoFrame.from_ndarray(scene(0, 10, 10), format="rgb24")))
-        output.mux(cover.encode(None))
+        add_cover(output)
         encode()
     for name in ("b.mp4", "b.mkv"):
         assert video.enlarge(tmp_path / "a.mp4", tmp_path / name, twice).notes == ()
@@ -354,11 +358,7 @@ def test_a_cover_is_kept_and_is_not_the_video(tmp_path):
 def test_a_song_with_a_cover_is_no_video(tmp_path):
     with av.open(str(tmp_path / "song.mp4"), "w") as output:
         encode = sound(output, "eng", 440, 1, "aac")
-        cover = output.add_stream("png")
-        cover.width, cover.height, cover.pix_fmt = 10, 10, "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
-        output.mux(cover.encode(av.VideoFrame.from_ndarray(scene(0, 10, 10), format="rgb24")))
-        output.mux(cover.encode(None))
+        add_cover(output)
         encode()
     with pytest.raises(InputError, match="has no video stream"):
         video.enlarge(tmp_path / "song.mp4", tmp_path / "b.mp4", never)

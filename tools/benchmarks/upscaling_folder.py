@@ -102,10 +102,10 @@ def prepare(spec: Mapping[str, Any]) -> tuple[Answer, Work]:
 
 
 def _pipeline(upscaler: Any, folder: Path, name: str) -> Callable[[], None]:
-    from sr_keras import pipeline
+    from sr_keras import jobs, pipeline
 
     files = sorted((folder / name).iterdir())
-    tasks = [pipeline.Task(path, path.name, folder / "out" / path.name) for path in files]
+    tasks = [jobs.Job(path, path.name, folder / "out" / path.name) for path in files]
 
     def run() -> None:
         failed = [result.error for result in pipeline.run(tasks, upscaler) if result.status != "done"]
