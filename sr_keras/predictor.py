@@ -157,9 +157,11 @@ def _bytes_per_pixel(network: "keras.Model", side: int = 16) -> int | None:
         return None  # its windows are given
     function = tf.function(lambda lr: network(lr, training=False))
     graph = function.get_concrete_function(tf.TensorSpec((1, side, side, network.input_shape[3]))).graph
-    shapes = [tensor.shape for operation in graph.get_operations() for tensor in operation.outputs]
-    sizes = sorted(shape.num_elements() for shape in shapes if shape.rank == 4 and shape.is_fully_defined())
-    return 4 * sum(sizes[-3:]) // side**2
+    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
+    known = [tensor for tensor in tensors if tensor.shape.rank == 4 and tensor.shape.is_fully_defined()]
+    maps = [tensor for tensor in known if tensor.shape[0] == 1 < tensor.shape[1]]  # the others are kernels
+    sizes = sorted(tensor.shape.num_elements() * tensor.dtype.size for tensor in maps)
+    return sum(sizes[-3:]) // side**2
 
 
 def _measured(predictor: Predictor) -> Predictor:

@@ -66,3 +66,11 @@ def test_a_run_without_a_network_says_so(tmp_path):
     (tmp_path / "config.yaml").write_text("scale: 2")
     with pytest.raises(InputError, match=r"no generator\.keras yet"):
         predictor.open_model(tmp_path)
+
+
+def test_the_memory_of_a_pixel_is_that_of_the_maps_in_their_own_precision(network):
+    from sr_keras.bfloat16 import bfloat16_twin
+
+    wide = component.build(models, {"name": "anchor", "filters": 64, "blocks": 2}, scale=2)
+    assert predictor.of_keras(wide, "wide").bytes_per_pixel == 3 * 64 * 4
+    assert predictor.of_network(bfloat16_twin(wide), "wide", "bfloat16").bytes_per_pixel == 3 * 64 * 2
