@@ -135,10 +135,10 @@ def of_network(network: "keras.Model", name: str, runtime: str) -> Predictor:
 
     predictor = _measured(
         Predictor(
-            lambda batch: run(tf.constant(batch)).numpy(), 1, channels, name,
+            lambda batch: np.asarray(run(tf.constant(batch))), 1, channels, name,
             Reach(None, size=(height, width) if height and width else None),
-            network_uint8=lambda batch: run_uint8(tf.constant(batch)).numpy(), runtime=runtime,
-            bytes_per_pixel=_bytes_per_pixel(network),
+            network_uint8=lambda batch: np.asarray(run_uint8(tf.constant(batch))), runtime=runtime,
+            bytes_per_pixel=bytes_per_pixel(network),
         )
     )  # fmt: skip
     try:
@@ -149,7 +149,7 @@ def of_network(network: "keras.Model", name: str, runtime: str) -> Predictor:
     return replace(predictor, reach=reach, global_layers=tuple(field.whole_picture))
 
 
-def _bytes_per_pixel(network: "keras.Model", side: int = 16) -> int | None:
+def bytes_per_pixel(network: "keras.Model", side: int = 16) -> int | None:
     """Guesses the memory that an LR pixel takes: the three largest tensors of the graph are there at once."""
     import tensorflow as tf
 

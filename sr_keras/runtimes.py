@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sr_keras import devices, embedded, metrics, predictor, resize
+from sr_keras.bfloat16 import bfloat16_twin
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
 from sr_keras.layers.transposed import without_transposed
@@ -101,8 +102,8 @@ def _opened(network: keras.Model, reference: Predictor, name: str) -> Predictor:
         path = exporter.save(without_transposed(network), Path(folder))
         artifact = exporter.load(path, precision=precision) if precision else exporter.load(path)
     needs = reference.bytes_per_pixel
-    if kind == "openvino" and needs is not None:
-        needs = needs * 3 // 2  # measured on anchor S: it keeps more tensors at once than TensorFlow
+    if precision == "bfloat16":
+        needs = predictor.bytes_per_pixel(bfloat16_twin(network))
     labels = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "openvino": "OpenVINO"}
     return replace(
         reference, network=artifact.run, network_uint8=artifact.run_uint8,
@@ -111,8 +112,6 @@ def _opened(network: keras.Model, reference: Predictor, name: str) -> Predictor:
 
 
 def _in_bfloat16(network: keras.Model, reference: Predictor) -> Predictor:
-    from sr_keras.bfloat16 import bfloat16_twin
-
     mixed = predictor.of_network(bfloat16_twin(network), reference.name, "TensorFlow bfloat16")
     return replace(mixed, reach=reference.reach, global_layers=reference.global_layers)
 

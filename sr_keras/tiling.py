@@ -19,7 +19,7 @@ from sr_keras.rows import Rows
 Network = Callable[[np.ndarray], np.ndarray]
 
 BLEND = 16  # LR pixels over which two windows fade into each other where the reach is not finite
-_STRIP_BYTES = 64 << 20
+_STRIP_BYTES = 48 << 20
 _MOST_AT_ONCE = 16
 _JOINING = 1.03  # what it costs to put windows beside one another, as a factor of the computing
 
@@ -79,7 +79,7 @@ class Plan:
 def plan(height: int, width: int, reach: Reach, *, most: int, row_bytes: int, tile: int | None = None) -> Plan:
     """Chooses the windows of a picture: the fewest pixels computed twice, with `most` LR pixels at once.
 
-    `row_bytes` is what one LR row makes of output: a row of windows makes 64 MB of it at most. `tile` is the user's
+    `row_bytes` is what one LR row makes of output: a row of windows makes 48 MB of it at most. `tile` is the user's
     own choice of how much is kept of a window, in LR pixels at either side. Windows that are smaller than `most` go
     through the network several at once.
     """

@@ -19,7 +19,7 @@ from sr_keras.tiling import Reach
 from sr_keras.windows import Options
 
 MOST_PASSES = 3
-_WINDOW_BYTES = 288 << 20
+_WINDOW_BYTES = 400 << 20
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
 
 

@@ -1,5 +1,7 @@
 """The pipeline: order, overlap, failures in the middle, nothing that hangs."""
 
+import os
+import sys
 import threading
 
 import numpy as np
@@ -127,6 +129,25 @@ def test_the_next_picture_is_decoded_while_one_is_computed(doubling, tmp_path, m
     monkeypatch.setattr(pipeline.picture, "load", counting)
     monkeypatch.setattr(doubling, "stream", stream)
     assert [r.status for r in pipeline.run(work, doubling)] == ["done"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all threads have one priority")
+def test_decoder_and_encoder_give_way_to_the_network_and_nothing_of_it_stays(doubling, tmp_path, monkeypatch):
+    usual, found, load, save = sys.getswitchinterval(), {}, picture.load, picture.save
+
+    def noted(name, function):
+        def run(*args, **kwargs):
+            found[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            return function(*args, **kwargs)
+
+        return run
+
+    work = tasks(tmp_path, 2)
+    monkeypatch.setattr(picture, "load", noted("decoder", load))
+    monkeypatch.setattr(picture, "save", noted("encoder", save))
+    list(pipeline.run(work, doubling, progress=lambda part, megapixels: noted("network", lambda: None)()))
+    assert found["decoder"] == found["encoder"] > found["network"]
+    assert (os.getpriority(os.PRIO_PROCESS, 0), sys.getswitchinterval()) == (found["network"], usual)
 
 
 def test_what_is_shown_is_the_middle(doubling, tmp_path):
