@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sr_keras"
-FAMILIES = {"models", "losses", "degradations", "exporters"}
+FAMILIES = {"adversarial", "models", "losses", "degradations", "exporters"}
 VERBS = {"train", "evaluate", "upscale", "export", "__main__"}
 FLOORS = [
     {

@@ -1,0 +1,1 @@
+"""Objectives of the adversarial game on logits; one file is one objective."""
