@@ -13,6 +13,7 @@ TINY = {
     "cnn_fc": {"filters": 4, "height": 24, "width": 32},
     "edsr": {"filters": 8, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
+    "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
 }
 # exporter, its options, largest difference from Keras, least PSNR in dB against Keras

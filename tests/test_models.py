@@ -17,6 +17,7 @@ TINY = {  # options that keep the test of a heavy model short
     "cnn_fc": {"filters": 4, "height": 9, "width": 7},
     "edsr": {"filters": 8, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
+    "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
 }
 NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
@@ -115,6 +116,8 @@ def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
         ("anchor", 2, {"filters": 40, "blocks": 6, "tail": True}, 93_400),
         ("srresnet", 4, {}, 1_552_771),  # the paper gives no count; re-implementations say 1.5 million
         ("anchor", 2, {}, 41_356),
+        ("srvgg", 4, {}, 621_424),
+        ("srvgg", 4, {"blocks": 32}, 1_213_296),
     ],
 )
 def test_parameters_are_as_many_as_published(name, scale, options, count):
@@ -127,10 +130,11 @@ def test_kernel_weights_are_as_many_as_published(name, count):
     assert sum(int(np.prod(weight.shape)) for weight in weights if weight.name == "kernel") == count
 
 
-def test_anchor_starts_near_the_nearest_neighbour():
+@pytest.mark.parametrize("name", ["anchor", "srvgg"])
+def test_a_network_with_an_anchor_starts_near_the_nearest_neighbour(name):
     picture = _picture(9, 7)
     nearest = picture.repeat(2, axis=1).repeat(2, axis=2)
-    assert np.abs(_build("anchor", 2, {})(picture) - nearest).mean() < 0.1
+    assert np.abs(_build(name, 2, {})(picture) - nearest).mean() < 0.1
 
 
 def test_vdsr_starts_near_the_cubic_enlargement():

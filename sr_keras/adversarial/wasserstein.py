@@ -23,8 +23,8 @@ def build(*, weight: float = 10.0) -> Objective:
             tape.watch(between)
             logits = discriminator(between)
             each = tf.reduce_mean(tf.reshape(logits, (tf.shape(logits)[0], -1)), axis=1)
-        (gradient,) = tape.gradient(each, [between])
-        norm = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=(1, 2, 3)) + 1e-12)  # finite gradient at 0
+        gradient = tf.convert_to_tensor(tape.gradient(each, between))
+        norm = tf.sqrt(tf.reduce_sum(gradient**2, axis=(1, 2, 3)) + 1e-12)  # finite gradient at 0
         return weight * tf.reduce_mean(tf.square(norm - 1.0))
 
     return Objective(

@@ -1,0 +1,26 @@
+"""SRVGGNetCompact (Wang et al., 2021, Real-ESRGAN): a plain chain of convolutions, all of it at the size of LR."""
+
+import keras
+from keras import layers, ops
+
+from sr_keras.models._blocks import check_scale, conv
+
+
+def build(*, scale: int, channels: int = 3, filters: int = 64, blocks: int = 16) -> keras.Model:
+    """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]`; the nearest-neighbour enlargement is added.
+
+    `blocks` counts the convolutions between the first and the last: 16 is realesr-animevideov3 (621,424 parameters at
+    x4), 32 is realesr-general-x4v3 (1,213,296). See arXiv 2107.10833 and github.com/xinntao/Real-ESRGAN.
+
+    Raises:
+        ValueError: if `scale` is below 2.
+    """
+    check_scale(scale)
+    x = lr = keras.Input((None, None, channels), name="lr")
+    for _ in range(blocks + 1):
+        x = conv(filters)(x)
+        x = layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
+    x = conv(channels * scale**2, gain=0.01)(x)  # small: training starts at the nearest neighbours
+    nearest = ops.concatenate([lr] * scale**2, axis=-1)
+    x = layers.Add(dtype="float32")([x, nearest])
+    return keras.Model(lr, ops.depth_to_space(x, scale), name="srvgg")
