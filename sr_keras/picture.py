@@ -141,8 +141,9 @@ def _field(opened: pyvips.Image, key: str, default: Any) -> Any:
 
 def _check_size(name: str, width: int, height: int, most: int) -> None:
     if width * height > most:
+        limit = round(most / 1e6) if most >= 10**6 else most / 1e6
         raise InputError(
-            f"{name}: has {width}x{height} pixels, more than {most / 1e6:.0f} megapixels; "
+            f"{name}: has {width}x{height} pixels, more than {limit} megapixels; "
             f"if that is meant, --max-pixels {-(-width * height // 1_000_000)}."
         )
 

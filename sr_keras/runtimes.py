@@ -36,10 +36,10 @@ def open_model(model: str | Path, *, runtime: str = "auto", exact: bool = False)
     An exported file is run by its own runtime, as it is. `exact` leaves `auto` the runtimes that compute in float32.
     Raises `InputError` for what is no model, an unknown runtime, or one that the model or this machine lacks.
     """
-    if str(model) in resize.KERNELS:
-        return predictor.interpolation(str(model), 1)
     if runtime != "auto" and runtime not in NAMES:
         raise InputError(f"there is no runtime '{runtime}'{did_you_mean(runtime, ['auto', *NAMES])}.")
+    if str(model) in resize.KERNELS:
+        return predictor.interpolation(str(model), 1)
     path = Path(model)
     if not predictor.is_network(path):
         if runtime != "auto":

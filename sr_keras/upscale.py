@@ -180,7 +180,8 @@ def _main(options: argparse.Namespace) -> int:
         ending = _FORMATS[options.format] if options.format else None
         work = jobs.place(found, out, _label(size, upscaler.scale), ending=ending, content=content)
         console = Console(file=sys.stderr)
-        console.print(f"{options.model} x{upscaler.scale} on {upscaler.predictor.runtime}", highlight=False)
+        own = "" if upscaler.predictor.interpolates else f" x{upscaler.scale}"
+        console.print(f"{options.model}{own} on {upscaler.predictor.runtime}", highlight=False)
         results = _with_progress(work, upscaler, options, console)
     return _told(results, upscaler, options, console)
 

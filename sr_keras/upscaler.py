@@ -20,6 +20,7 @@ from sr_keras.windows import Options
 
 MOST_PASSES = 3
 _WINDOW_BYTES = 400 << 20
+_MOST_INTERPOLATED = 64  # times as large by an interpolation, more is a slip of the finger
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
 
 
@@ -106,6 +107,8 @@ class Upscaler:
         Pixels are uint8, uint16, or float32 in [0, 1]; alpha is not premultiplied. Raises `ValueError` for others, and
         `InputError` for a size that takes more than three passes.
         """
+        if not isinstance(pixels, np.ndarray):
+            raise ValueError(f"pixels must be a NumPy array, got {type(pixels).__name__}; read the picture first.")
         if pixels.dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f"pixels must be uint8, uint16 or float32 in [0, 1], got {pixels.dtype}; convert first.")
         planes = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -139,6 +142,10 @@ class Upscaler:
 
     def _passes(self, height: int, width: int, wanted: tuple[int, int]) -> int:
         if self.predictor.interpolates:
+            if max(wanted[0] / height, wanted[1] / width) > _MOST_INTERPOLATED:
+                raise InputError(
+                    f"{wanted[1]}x{wanted[0]} is more than {_MOST_INTERPOLATED} times as large; take a smaller size."
+                )
             return 0
         passes = 0
         while height < wanted[0] or width < wanted[1]:

@@ -587,6 +587,8 @@ class _Writer:
         format, base = _accepted(encoder, first, height, width, self._bases())
         if first.deep and max(part.bits for part in av.VideoFormat(format).components) <= 8:
             self._notes.append(f"more than 8 bits became 8, as {encoder.name} takes no more")
+        if "420" in first.format and "420" not in format and height % 2 + width % 2:
+            self._notes.append(f"{width}x{height} has an odd side, so chroma is {format}; many players need even sides")
         if base != first.base:
             self._notes.append(f"times are rounded to {base} s: the container or the encoder needs a constant rate")
         stream = cast(

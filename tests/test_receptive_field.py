@@ -19,6 +19,7 @@ TINY = {
     "cnn_fc": {"filters": 4},
     "edsr": {"filters": 8, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
+    "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
 }
 

@@ -96,3 +96,8 @@ def test_a_runtime_that_can_not_take_the_network_is_left_out(network, monkeypatc
     monkeypatch.setattr(runtimes, "_opened", opened)
     monkeypatch.setattr(runtimes, "candidates", lambda exact: ["tensorflow", "openvino"])
     assert runtimes.fastest(network, reference) is reference
+
+
+def test_an_unknown_runtime_is_refused_for_an_interpolation_too():
+    with pytest.raises(InputError, match="there is no runtime 'foo'"):
+        runtimes.open_model("bicubic", runtime="foo")

@@ -26,6 +26,7 @@ NETWORKS = {  # every family whose graph does not depend on the picture's size
     "srcnn": {},
     "srnet": {},
     "srresnet": {"filters": 8, "blocks": 1},
+    "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 4},
 }
 
@@ -152,6 +153,17 @@ def test_the_type_and_the_channels_stay(opened, dtype, channels):
 def test_what_is_no_picture_is_refused(opened, bad):
     with pytest.raises(ValueError, match="a picture is"):
         of(None, opened["anchor"])(bad)
+
+
+def test_what_is_no_array_is_refused(opened):
+    with pytest.raises(ValueError, match="NumPy array, got str"):
+        of(None, opened["anchor"])("photo.png")
+
+
+def test_an_interpolation_stops_where_nobody_means_it():
+    of(None, predictor.interpolation("bicubic", 1), scale=64).target(240, 160)
+    with pytest.raises(InputError, match="24000000x16000000 is more than 64 times as large"):
+        of(None, predictor.interpolation("bicubic", 1), scale=100_000).target(160, 240)
 
 
 def test_other_pixels_are_refused(opened):

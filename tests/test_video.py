@@ -308,7 +308,9 @@ def test_odd_sizes_are_not_cropped(tmp_path, height, width):
     source = make_film(tmp_path / "a.mp4", [scene(0, 32, 48)] * 2)
     big = scene(0, height, width)
     big[-2:], big[:, -2:] = 255, 255
-    video.enlarge(source, tmp_path / "b.mp4", lambda pixels: big, preset="ultrafast", crf=1)
+    summary = video.enlarge(source, tmp_path / "b.mp4", lambda pixels: big, preset="ultrafast", crf=1)
+    (note,) = summary.notes
+    assert note.startswith(f"{width}x{height} has an odd side, so chroma is yuv4")
     pixels = frames_of(tmp_path / "b.mp4")[0].to_ndarray(format="rgb24")
     assert pixels.shape == (height, width, 3)
     assert pixels[-1].min() > 200 and pixels[:, -1].min() > 200
