@@ -53,12 +53,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format holds; `most` is the largest side in pixels."""
+    """What a file format holds; `most` is the largest side in pixels, by default libvips's own limit."""
 
     options: Callable[[int, int], dict[str, Any]]  # of quality 1..100 and the number of bytes of the pixels
     deep: bool = False
     alpha: bool = True
-    most: int = 2**31 - 1
+    most: int = 100_000_000
 
 
 _PNG = Format(lambda quality, size: {"compression": 3, "filter": "up"}, deep=True)
@@ -248,8 +248,9 @@ def check_target(path: Path, height: int, width: int) -> None:
     if known is None:
         raise InputError(f"{path}: no encoder for '{path.suffix}'; use one of {' '.join(sorted(FORMATS))}.")
     if max(height, width) > known.most:
+        advice = "take --format png" if max(height, width) <= _PNG.most else "take a smaller size"
         raise InputError(
-            f"{path}: would be {width}x{height}, and {path.suffix} holds {known.most} pixels a side; take --format png."
+            f"{path}: would be {width}x{height}, and {path.suffix} holds {known.most} pixels a side; {advice}."
         )
 
 

@@ -179,7 +179,8 @@ def failed(result: Result, error: Exception) -> Result:
     """Returns the result with the error as one line that names the input."""
     message = str(error)
     if isinstance(error, MemoryError):
-        message = f"{result.name}: the memory ran out, even with small tiles; close other programs and start again."
+        size = "" if result.output_size is None else " for {}x{}".format(*result.output_size)
+        message = f"{result.name}: the memory ran out{size}, even with small tiles; free some or enlarge less."
     elif result.name not in message:
         message = f"{result.name}: {message}"
     return replace(result, status="failed", error=message, shown=None)

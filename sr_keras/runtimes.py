@@ -39,6 +39,8 @@ def open_model(model: str | Path, *, runtime: str = "auto", exact: bool = False)
     if runtime != "auto" and runtime not in NAMES:
         raise InputError(f"there is no runtime '{runtime}'{did_you_mean(runtime, ['auto', *NAMES])}.")
     if str(model) in resize.KERNELS:
+        if runtime != "auto":
+            raise InputError(f"{model}: is an interpolation, computed by NumPy; drop --runtime.")
         return predictor.interpolation(str(model), 1)
     path = Path(model)
     if not predictor.is_network(path):

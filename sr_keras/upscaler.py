@@ -20,7 +20,6 @@ from sr_keras.windows import Options
 
 MOST_PASSES = 3
 _WINDOW_BYTES = 400 << 20
-_MOST_INTERPOLATED = 64  # times as large by an interpolation, more is a slip of the finger
 _UNKNOWN_BYTES = 1600  # a pixel of output, for a network that does not say what it needs
 
 
@@ -142,10 +141,6 @@ class Upscaler:
 
     def _passes(self, height: int, width: int, wanted: tuple[int, int]) -> int:
         if self.predictor.interpolates:
-            if max(wanted[0] / height, wanted[1] / width) > _MOST_INTERPOLATED:
-                raise InputError(
-                    f"{wanted[1]}x{wanted[0]} is more than {_MOST_INTERPOLATED} times as large; take a smaller size."
-                )
             return 0
         passes = 0
         while height < wanted[0] or width < wanted[1]:

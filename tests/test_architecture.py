@@ -27,6 +27,8 @@ FLOORS = [
         "video",
         "report",
         "_metadata",
+        "_video_reading",
+        "_video_writing",
     },  # no TensorFlow
     {"resize", "metrics", "layers", "float32", "bfloat16"},
     FAMILIES,

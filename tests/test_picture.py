@@ -638,11 +638,15 @@ def test_an_ending_without_an_encoder_is_refused(tmp_path):
         picture.save(tmp_path / "a.xyz", rows(SMOOTH))
 
 
-@pytest.mark.parametrize(("ending", "most"), [("jpg", 65_535), ("webp", 16_383), ("bmp", 32_767)])
-def test_a_side_that_the_format_cannot_hold_is_refused(tmp_path, ending, most):
+@pytest.mark.parametrize(
+    ("ending", "most", "advice"),
+    [("jpg", 65_535, "--format png"), ("webp", 16_383, "--format png"), ("bmp", 32_767, "--format png"),
+     ("png", 100_000_000, "a smaller size"), ("tif", 100_000_000, "a smaller size")],
+)  # fmt: skip
+def test_a_side_that_the_format_cannot_hold_is_refused(tmp_path, ending, most, advice):
     picture.check_target(tmp_path / f"a.{ending}", most, 1)
     with pytest.raises(
-        InputError, match=f"would be 1x{most + 1}, and .{ending} holds {most} pixels a side; take --format png"
+        InputError, match=f"would be 1x{most + 1}, and .{ending} holds {most} pixels a side; take {advice}"
     ):
         picture.check_target(tmp_path / f"a.{ending}", most + 1, 1)
 

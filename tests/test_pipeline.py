@@ -78,7 +78,7 @@ def test_memory_that_runs_out_is_a_line(doubling, tmp_path, monkeypatch):
 
     monkeypatch.setattr(doubling, "stream", stream)
     (result,) = pipeline.run(tasks(tmp_path, 1), doubling)
-    assert result.status == "failed" and "the memory ran out" in result.error
+    assert result.status == "failed" and "the memory ran out for 100x80," in result.error
 
 
 def test_a_fault_of_ours_comes_through_and_every_thread_ends(doubling, tmp_path, monkeypatch):

@@ -98,6 +98,7 @@ def test_a_runtime_that_can_not_take_the_network_is_left_out(network, monkeypatc
     assert runtimes.fastest(network, reference) is reference
 
 
-def test_an_unknown_runtime_is_refused_for_an_interpolation_too():
-    with pytest.raises(InputError, match="there is no runtime 'foo'"):
-        runtimes.open_model("bicubic", runtime="foo")
+@pytest.mark.parametrize(("runtime", "words"), [("foo", "there is no runtime 'foo'"), ("onnx", "drop --runtime")])
+def test_an_interpolation_takes_no_runtime(runtime, words):
+    with pytest.raises(InputError, match=words):
+        runtimes.open_model("bicubic", runtime=runtime)

@@ -160,12 +160,6 @@ def test_what_is_no_array_is_refused(opened):
         of(None, opened["anchor"])("photo.png")
 
 
-def test_an_interpolation_stops_where_nobody_means_it():
-    of(None, predictor.interpolation("bicubic", 1), scale=64).target(240, 160)
-    with pytest.raises(InputError, match="24000000x16000000 is more than 64 times as large"):
-        of(None, predictor.interpolation("bicubic", 1), scale=100_000).target(160, 240)
-
-
 def test_other_pixels_are_refused(opened):
     with pytest.raises(ValueError, match="got int32"):
         of(None, opened["anchor"])(np.zeros((4, 4, 3), np.int32))

@@ -1,4 +1,4 @@
-"""What three or more models share: the convolution, the sub-pixel enlargement, the check of the scale."""
+"""What three or more models share: the convolution, PReLU, the sub-pixel enlargement, the check of the scale."""
 
 import keras
 from keras import ops
@@ -23,6 +23,11 @@ def conv(
         kernel_initializer=keras.initializers.VarianceScaling(gain, mode="fan_in"),
         dtype=dtype,
     )
+
+
+def prelu(x):
+    """Applies a PReLU of one slope a channel, 0.25 at the start (He et al., 2015)."""
+    return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
 
 
 def upsampling_steps(scale: int) -> list[int]:

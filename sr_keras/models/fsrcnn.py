@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 from keras import layers, ops
 
-from sr_keras.models._blocks import check_scale, conv
+from sr_keras.models._blocks import check_scale, conv, prelu
 
 
 def build(
@@ -28,22 +28,17 @@ def build(
     """
     check_scale(scale)
     x = lr = keras.Input((None, None, channels), name="lr")
-    x = _conv_prelu(x, filters, 5)
-    x = _conv_prelu(x, shrunk_filters, 1)
+    x = prelu(conv(filters, 5)(x))
+    x = prelu(conv(shrunk_filters, 1)(x))
     for _ in range(mapping_layers):
-        x = _conv_prelu(x, shrunk_filters, 3)
-    x = _conv_prelu(x, filters, 1)
+        x = prelu(conv(shrunk_filters, 3)(x))
+    x = prelu(conv(filters, 1)(x))
     if upsampling == "deconvolution":
         x = _deconvolution(x, scale, channels)
     else:
         x = conv(channels * scale**2, 5 if scale == 2 else 3, gain=1.0, dtype="float32")(x)
         x = ops.depth_to_space(x, scale)
     return keras.Model(lr, x, name="fsrcnn")
-
-
-def _conv_prelu(x, filters: int, kernel_size: int):
-    x = conv(filters, kernel_size)(x)
-    return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
 
 
 def _deconvolution(x, scale: int, channels: int):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from sr_keras.models._blocks import conv, subpixel, upsampling_steps
+from sr_keras.models._blocks import conv, prelu, subpixel, upsampling_steps
 
 
 def build(*, scale: int, channels: int = 3, filters: int = 64, blocks: int = 16) -> keras.Model:
@@ -14,27 +14,23 @@ def build(*, scale: int, channels: int = 3, filters: int = 64, blocks: int = 16)
     """
     steps = upsampling_steps(scale)
     lr = keras.Input((None, None, channels), name="lr")
-    x = head = _prelu(conv(filters, 9)(lr))
+    x = head = prelu(conv(filters, 9)(lr))
     for _ in range(blocks):
         x = _residual_block(x, filters)
     x = _conv_norm(x, filters)
     x = layers.Add()([x, head])
     for step in steps:
-        x = _prelu(subpixel(x, step, filters))
+        x = prelu(subpixel(x, step, filters))
     x = conv(channels, 9, gain=1.0, dtype="float32")(x)
     return keras.Model(lr, x, name="srresnet")
 
 
 def _residual_block(x, filters: int):
     skip = x
-    x = _prelu(_conv_norm(x, filters))
+    x = prelu(_conv_norm(x, filters))
     x = _conv_norm(x, filters)
     return layers.Add()([skip, x])
 
 
 def _conv_norm(x, filters: int):
     return layers.BatchNormalization()(conv(filters, use_bias=False)(x))
-
-
-def _prelu(x):
-    return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)

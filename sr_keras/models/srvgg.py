@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from sr_keras.models._blocks import check_scale, conv
+from sr_keras.models._blocks import check_scale, conv, prelu
 
 
 def build(*, scale: int, channels: int = 3, filters: int = 64, blocks: int = 16) -> keras.Model:
@@ -18,8 +18,7 @@ def build(*, scale: int, channels: int = 3, filters: int = 64, blocks: int = 16)
     check_scale(scale)
     x = lr = keras.Input((None, None, channels), name="lr")
     for _ in range(blocks + 1):
-        x = conv(filters)(x)
-        x = layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
+        x = prelu(conv(filters)(x))
     x = conv(channels * scale**2, gain=0.01)(x)  # small: training starts at the nearest neighbours
     nearest = ops.concatenate([lr] * scale**2, axis=-1)
     x = layers.Add(dtype="float32")([x, nearest])
