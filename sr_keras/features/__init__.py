@@ -1,0 +1,1 @@
+"""Frozen networks whose feature maps are compared: `build(...)` maps RGB in [0, 1] to named feature maps."""
