@@ -98,7 +98,8 @@ def _walk(model, inputs: list[_Reach]) -> list[_Reach]:
 def _through(node, inputs: list[_Reach]) -> list[_Reach]:
     if isinstance(node.operation, keras.Model):
         return _walk(node.operation, inputs)
-    return [_after(node.operation, _joined(node.operation, inputs))] * len(node.outputs)
+    pictures = getattr(node.operation, "pictures", len(inputs))  # our own layers may want only the size of the others
+    return [_after(node.operation, _joined(node.operation, inputs[:pictures]))] * len(node.outputs)
 
 
 def _joined(layer, inputs: list[_Reach]) -> _Reach:
@@ -146,6 +147,8 @@ def _after(layer, reach: _Reach) -> _Reach:
         return reach.enlarge(layer.block_size - 1, layer.block_size)
     if kind == "SpaceToDepth":
         return reach.shrink(0, layer.block_size)
+    if kind == "UpSampling2D" and layer.interpolation == "nearest" and len(set(layer.size)) == 1:
+        return reach.enlarge(layer.size[0] - 1, layer.size[0])
     if hasattr(layer, "radius"):  # our own layers
         scale = getattr(layer, "scale", 1)
         return reach.shrink(layer.radius, 1).enlarge(scale - 1, scale)

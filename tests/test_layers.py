@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
 from sr_keras.layers.transposed import SubpixelTranspose, without_transposed
 
@@ -98,3 +99,27 @@ def test_other_transposed_convolutions_stay(tmp_path):
     assert type(without_transposed(network).layers[1]) is keras.layers.Conv2DTranspose
     with pytest.raises(ValueError, match="padding must be 'same'"):
         SubpixelTranspose(3, 4, strides=2)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 7, 5, 3), (1, 12, 12, 1), (1, 13, 9, 2)])
+def test_a_picture_is_continued_by_its_last_pixels_to_a_multiple(factor, shape):
+    picture = np.random.default_rng(0).random(shape, np.float32)
+    missing = [(0, 0), (0, -shape[1] % factor), (0, -shape[2] % factor), (0, 0)]
+    expected = np.pad(picture, missing, "edge")
+    np.testing.assert_array_equal(PadToMultiple(factor)(picture), expected)
+    assert PadToMultiple(factor).compute_output_shape(shape) == expected.shape
+    assert PadToMultiple(factor).compute_output_shape((None, None, None, 3)) == (None, None, None, 3)
+
+
+def test_a_result_is_cut_to_so_many_times_the_picture():
+    sr, lr = np.random.default_rng(0).random((2, 16, 20, 1), np.float32), np.zeros((2, 7, 9, 3), np.float32)
+    np.testing.assert_array_equal(CropToSize(2)([sr, lr]), sr[:, :14, :18])
+    assert CropToSize(2).compute_output_shape([sr.shape, lr.shape]) == (2, 14, 18, 1)
+    assert CropToSize(2).compute_output_shape([(None, None, 20, 1), (None, None, 9, 3)]) == (None, None, 18, 1)
+
+
+@pytest.mark.parametrize(("layer", "factor"), [(PadToMultiple, 1), (PadToMultiple, 2.5), (CropToSize, 0)])
+def test_factors_that_make_no_sense_are_refused(layer, factor):
+    with pytest.raises(ValueError, match="factor must be a whole number"):
+        layer(factor)

@@ -12,10 +12,13 @@ TINY = {
     "anchor": {"filters": 8, "blocks": 1},
     "cnn_fc": {"filters": 4, "height": 24, "width": 32},
     "edsr": {"filters": 8, "blocks": 1},
+    "rrdbnet": {"filters": 8, "growth": 4, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
     "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
 }
+SCALES = {"rrdbnet": (1, 2, 4)}  # by name, for a model that does not take 2 and 3
+NAMES_AND_SCALES = [(name, scale) for name in component.names(models) for scale in SCALES.get(name, (2, 3))]
 # exporter, its options, largest difference from Keras, least PSNR in dB against Keras
 TARGETS = [
     ("saved_model", {}, 1e-4, 60),
@@ -30,23 +33,43 @@ TARGETS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 @pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
-@pytest.mark.parametrize("name", component.names(models))
 def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path):
+    model, sizes = _built(name, scale), [(24, 32), (31, 19)]
+    _compare(model, exporter, options, tolerance, psnr, [_fixed_size(model)] if _fixed_size(model) else sizes, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
+def test_a_network_that_continues_the_picture_is_exported_for_one_size(
+    exporter, options, tolerance, psnr, scale, tmp_path
+):
+    fixed = options if exporter == "saved_model" else {**options, "size": (31, 19)}
+    _compare(_built("rrdbnet", scale), exporter, fixed, tolerance, psnr, [(31, 19)], tmp_path)
+
+
+def _built(name, scale):
+    keras.utils.set_random_seed(0)
+    return component.build(models, {"name": name, **TINY.get(name, {})}, scale=scale)
+
+
+def _fixed_size(model):
+    return None if model.input_shape[1] is None else model.input_shape[1:3]
+
+
+def _compare(model, exporter, options, tolerance, psnr, sizes, folder):
     if exporter == "openvino" and importlib.util.find_spec("openvino") is None:
         pytest.skip("openvino is not installed")
-    keras.utils.set_random_seed(0)
-    model = component.build(models, {"name": name, **TINY.get(name, {})}, scale=scale)
-    reference = predictor.of_keras(model, name)
+    reference = predictor.of_keras(model, model.name)
     photograph = embedded.photographs("valid").picture(0)
     lr = image.to_float(resize.imresize(photograph, 1 / 2))
-    sizes = [reference.size] if reference.size else [(24, 32), (31, 19)]
     crops = [lr[40 : 40 + h, 60 : 60 + w] for h, w in sizes]
     given = {"calibration": [lr[y : y + 32, x : x + 32] for y in (0, 64) for x in (0, 64, 128)]}
     save, _ = component.resolve(exporters, exporter, "save")
     load, _ = component.resolve(exporters, exporter, "load")
-    artifact = load(save(model, tmp_path, **options, **(given if options.get("precision") == "int8" else {})))
+    artifact = load(save(model, folder, **options, **(given if options.get("precision") == "int8" else {})))
     for crop in crops:
         expected, found = reference.network(crop[None]), artifact(crop[None])
         assert found.shape == expected.shape

@@ -6,16 +6,21 @@ import pkgutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sr_keras import models
+from sr_keras.bfloat16 import bfloat16_twin
+from sr_keras.float32 import float32_twin
+from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
 
 NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
-SCALES = {}  # by name, for a model that does not take 2, 3 and 4
+SCALES = {"rrdbnet": (2, 1, 4)}  # by name, for a model that does not take 2, 3 and 4
 TINY = {  # options that keep the test of a heavy model short
     "anchor": {"filters": 8, "blocks": 1},
     "cnn_fc": {"filters": 4, "height": 9, "width": 7},
     "edsr": {"filters": 8, "blocks": 1},
+    "rrdbnet": {"filters": 8, "growth": 4, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
     "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
@@ -92,7 +97,10 @@ def test_the_output_is_float32_under_a_mixed_policy(name, options, mixed_bfloat1
     assert np.isfinite(output).all()
 
 
-@pytest.mark.parametrize(("name", "scale"), [(name, 0) for name in NAMES] + [("edsr", 5), ("edsr", 6), ("srresnet", 5)])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, 0) for name in NAMES] + [("edsr", 5), ("edsr", 6), ("srresnet", 5), ("rrdbnet", 3), ("rrdbnet", 8)],
+)
 def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
     with pytest.raises(ValueError, match=f"scale must be .*, got {scale}; try"):
         _build(name, scale, {})
@@ -116,6 +124,10 @@ def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
         ("anchor", 2, {"filters": 40, "blocks": 6, "tail": True}, 93_400),
         ("srresnet", 4, {}, 1_552_771),  # the paper gives no count; re-implementations say 1.5 million
         ("anchor", 2, {}, 41_356),
+        ("rrdbnet", 4, {}, 16_697_987),
+        ("rrdbnet", 4, {"blocks": 6}, 4_467_779),
+        ("rrdbnet", 2, {"blocks": 6}, 4_467_779 + 9 * 9 * 64),
+        ("rrdbnet", 1, {"blocks": 6}, 4_467_779 + 45 * 9 * 64),
         ("srvgg", 4, {}, 621_424),
         ("srvgg", 4, {"blocks": 32}, 1_213_296),
     ],
@@ -140,6 +152,54 @@ def test_a_network_with_an_anchor_starts_near_the_nearest_neighbour(name):
 def test_vdsr_starts_near_the_cubic_enlargement():
     picture = _picture(9, 7)
     assert np.abs(_build("vdsr", 2, {})(picture) - Bicubic(2)(picture)).mean() < 0.1
+
+
+@pytest.mark.parametrize(("scale", "multiple"), [(4, 1), (2, 2), (1, 4)])
+def test_a_picture_that_rrdbnet_continues_gives_what_its_continuation_gives(scale, multiple):
+    model, picture = _build("rrdbnet", scale, TINY["rrdbnet"]), _picture(9, 7)
+    below, beside = -9 % multiple, -7 % multiple
+    continued = np.pad(picture, [(0, 0), (0, below), (0, beside), (0, 0)], "edge")
+    np.testing.assert_array_equal(model(picture), model(continued)[:, : 9 * scale, : 7 * scale])
+
+
+def test_rrdbnet_neither_pads_nor_crops_where_it_need_not():
+    kinds = {type(layer) for layer in _build("rrdbnet", 4, TINY["rrdbnet"]).layers}
+    assert not {PadToMultiple, CropToSize} & kinds
+
+
+def test_rrdbnet_is_the_published_graph():
+    model, picture = _build("rrdbnet", 4, TINY["rrdbnet"]), _picture(9, 7)
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.weights])
+    weights = iter(model.get_weights())
+
+    def conv(x):
+        return tf.nn.conv2d(x, next(weights), 1, "SAME") + next(weights)
+
+    def leaky(x):
+        return tf.nn.leaky_relu(x, 0.2)
+
+    x = head = conv(picture)
+    for _ in range(3):
+        features = [x]
+        for _ in range(4):
+            features.append(leaky(conv(tf.concat(features, axis=3))))
+        x = x + 0.2 * conv(tf.concat(features, axis=3))
+    x = head + conv(head + 0.2 * x)
+    for _ in range(2):
+        x = leaky(conv(tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)))
+    np.testing.assert_allclose(model(picture), conv(leaky(conv(x))), rtol=1e-4, atol=1e-4)
+    assert next(weights, None) is None
+
+
+@pytest.mark.parametrize("scale", SCALES["rrdbnet"])
+def test_rrdbnet_has_twins(scale, mixed_bfloat16):
+    mixed, picture = _build("rrdbnet", scale, TINY["rrdbnet"]), _picture(9, 7)
+    float32 = float32_twin(mixed)
+    assert {layer.compute_dtype for layer in float32.layers} == {"float32"}
+    expected = np.array(float32(picture))
+    for near in (mixed, bfloat16_twin(float32)):
+        np.testing.assert_allclose(near(picture), expected, atol=0.02 * np.abs(expected).max())
 
 
 def _build(name, scale, options):

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies
 from keras import layers, ops
 
 from sr_keras import models
+from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
 from sr_keras.receptive_field import field, halo
 
@@ -18,10 +19,14 @@ TINY = {
     "anchor": {"filters": 8, "blocks": 1},
     "cnn_fc": {"filters": 4},
     "edsr": {"filters": 8, "blocks": 1},
+    "rrdbnet": {"filters": 4, "growth": 2, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
     "srvgg": {"filters": 8, "blocks": 1},
     "vdsr": {"filters": 8, "depth": 3},
 }
+
+SCALES = {"rrdbnet": (1, 2, 4)}
+NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +44,13 @@ def _to_space(factor):
 
 def _residual(x):
     return layers.Add()([_conv(1)(x), _conv()(_conv(5, activation="relu")(x))])
+
+
+def _continued(x, factor):
+    """Pads, works at a resolution of 1 / factor, comes back and crops; the field of one 3x3 convolution there."""
+    lr = x
+    x = _conv()(ops.space_to_depth(PadToMultiple(factor)(x), factor))
+    return CropToSize(1)([layers.UpSampling2D(factor)(x), lr])
 
 
 NETS = {  # name: the layers after the input, and the halo worked out by hand
@@ -63,6 +75,10 @@ NETS = {  # name: the layers after the input, and the halo worked out by hand
     "there and back": ([lambda x: ops.space_to_depth(x, 2), _conv(), _to_space(2)], 3),
     "strided": ([_conv(3, strides=2), _to_space(2)], 2),
     "pooled": ([_conv(), layers.MaxPooling2D(), _to_space(2)], 2),
+    "nearest": ([_conv(), layers.UpSampling2D(2), _conv()], 2),
+    "nearest twice": ([layers.UpSampling2D(2), _conv(), layers.UpSampling2D(2), _conv(), _conv(1)], 1),
+    "continued": ([lambda x: _continued(x, 2)], 3),
+    "continued by four": ([lambda x: _continued(x, 4)], 7),
 }
 
 
@@ -74,8 +90,7 @@ def test_the_halo_is_the_measured_one(name):
     assert (halo(model), _measured(model, size=24)) == (expected, expected)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 def test_nothing_changes_beyond_the_halo_of_a_model(name, scale):
     build = importlib.import_module(f"sr_keras.models.{name}").build
     model = build(scale=scale, **TINY.get(name, {}))
@@ -98,6 +113,8 @@ ALIGNED = {  # name: the layers after the input, the alignment and the scale wor
     "pooled": ([_conv(), layers.MaxPooling2D(padding="same"), layers.Conv2DTranspose(3, 4, 2, padding="same")], 2, 1),
     "enlarged, then strided": ([_conv(), _to_space(2), _conv(3, 9, strides=3), _to_space(3)], 3, 2),
     "enlarged by as much": ([_to_space(2), _conv(3, strides=2), _conv()], 1, 1),
+    "continued": ([lambda x: _continued(x, 2)], 2, 1),
+    "continued by four": ([lambda x: _continued(x, 4), layers.UpSampling2D(2)], 4, 2),
     "never shrunk": ([_residual, layers.Conv2DTranspose(3, 9, 3, padding="same"), _conv()], 1, 3),
 }
 
@@ -127,7 +144,8 @@ def test_a_tile_on_the_alignment_gives_the_inner_pixels_of_the_picture(name):
 
 
 SHRINKING = [name for name, (_, alignment, _) in ALIGNED.items() if alignment > 1]
-PADDED_BY_SIZE = [name for name in SHRINKING if name not in ("strided, even kernel", "pooled")]
+_PADDED_BEHIND = ("strided, even kernel", "pooled", "continued", "continued by four")
+PADDED_BY_SIZE = [name for name in SHRINKING if name not in _PADDED_BEHIND]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ NETWORKS = {  # every family whose graph does not depend on the picture's size
     "edsr": {"filters": 8, "blocks": 2},
     "espcn": {},
     "fsrcnn": {},
+    "rrdbnet": {"filters": 8, "growth": 4, "blocks": 0},
     "srcnn": {},
     "srnet": {},
     "srresnet": {"filters": 8, "blocks": 1},
@@ -96,6 +97,16 @@ def test_a_network_on_luminance_is_tiled_exactly():
     model = predictor.of_keras(build("espcn", channels=1), "y")
     lr = pixels(37, 29, 3, np.uint8)
     np.testing.assert_array_equal(of(None, model, tile=1000)(lr), of(None, model, tile=7)(lr))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_network_that_continues_the_picture_is_tiled_exactly(scale):
+    network = build("rrdbnet", scale, filters=8, growth=4, blocks=1)
+    model = predictor.of_keras(network, "net")
+    lr = pixels(2 * model.reach.halo + 31, 2 * model.reach.halo + 22, 3, np.uint8)
+    whole = of(None, model, tile=1000)(lr)
+    assert model.reach.alignment == 4 // scale and whole.shape == (scale * lr.shape[0], scale * lr.shape[1], 3)
+    np.testing.assert_array_equal(of(None, model, tile=9)(lr), whole)
 
 
 def test_bfloat16_is_tiled_exactly():

@@ -1,0 +1,72 @@
+"""Pictures of any size through a network that takes multiples of a factor: pad first, crop the result."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class PadToMultiple(keras.layers.Layer):
+    """Repeats the last row and column of `[B, H, W, C]` until H and W are multiples of `factor`.
+
+    Raises:
+        ValueError: if `factor` is not a whole number of 2 or more.
+    """
+
+    radius = 0  # what is repeated lies nearer than where it stands; read by sr_keras.receptive_field
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = _checked(factor, least=2)
+
+    def call(self, image):
+        height, width = (self._multiple(length) for length in ops.shape(image)[1:3])
+        rows = [image[:, -1:]] * (self.factor - 1)
+        image = ops.concatenate([image, *rows], axis=1)[:, :height]
+        columns = [image[:, :, -1:]] * (self.factor - 1)
+        return ops.concatenate([image, *columns], axis=2)[:, :, :width]
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and self._multiple(height), width and self._multiple(width), channels
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+    def _multiple(self, length):
+        return (length + self.factor - 1) // self.factor * self.factor
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class CropToSize(keras.layers.Layer):
+    """Cuts the bottom and the right of `sr` in `[sr, lr]`: to `[B, factor*H, factor*W, C]` for an `lr` of HxW.
+
+    Of `lr` only the size counts.
+
+    Raises:
+        ValueError: if `factor` is not a whole number of 1 or more.
+    """
+
+    radius = 0
+    pictures = 1  # how many of the inputs it reads pixels of; read by sr_keras.receptive_field
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = _checked(factor, least=1)
+
+    def call(self, inputs):
+        sr, lr = inputs
+        height, width = ops.shape(lr)[1:3]
+        return sr[:, : height * self.factor, : width * self.factor]
+
+    def compute_output_shape(self, input_shape):
+        (batch, *_, channels), (_, height, width, _) = input_shape
+        return batch, height and height * self.factor, width and width * self.factor, channels
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def _checked(factor: int, least: int) -> int:
+    if factor != int(factor) or factor < least:
+        raise ValueError(f"factor must be a whole number of {least} or more, got {factor}; try 2.")
+    return int(factor)
