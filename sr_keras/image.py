@@ -1,5 +1,6 @@
 """Reads and writes picture files, and the conversions between pixels: uint8 and [0, 1], RGB and Y, crops."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -159,3 +160,14 @@ def crop_to_multiple(pixels: np.ndarray, scale: int) -> np.ndarray:
     """Cuts `[H, W, C]` at the bottom and the right so that both sides are multiples of `scale`."""
     height, width = pixels.shape[:2]
     return pixels[: height - height % scale, : width - width % scale]
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], *, columns: int, gap: int = 4) -> np.ndarray:
+    """Puts uint8 pictures `[H, W, 3]` of one size on a white sheet, `gap` pixels apart; returns uint8."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for k, picture in enumerate(pictures):
+        top, left = k // columns * (height + gap), k % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet

@@ -1,4 +1,4 @@
-"""Measures sr_keras against a peer in one run: training, the picture store, enlarging; and the memory they take.
+"""Measures sr_keras against a peer in one run: training, its input, enlarging; and the memory they take.
 
 Speeds are compared in turns (A B A B ...), of which only one works at a time; what counts is the median of the rounds'
 ratios, since a busy or slow machine then slows both. What is measured how: docs/benchmark.md.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (  # this file also runs in an environment that holds PyTorch and NumPy alone
+    degradation,
     memory,
     stored_input,
     training,
@@ -67,7 +68,9 @@ def _main(words: Sequence[str], measure: Callable[..., Report], place: Path | No
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="training | input | memory | upscale | upscale-memory")
+    kinds = parser.add_subparsers(
+        required=True, metavar="training | input | degradation | memory | upscale | upscale-memory"
+    )
     _of_training(kinds)
     _of_enlarging(kinds)
     return parser
@@ -83,16 +86,23 @@ def _of_training(kinds: Any) -> None:
     training_parser.add_argument("--warm-up", type=_count, default=6, help="steps before those (default: 6)")
     _add_peer(training_parser)
     input_parser = _kind(kinds, "input", stored_input.stored_input, "training samples per second, store against files")
-    for each in (training_parser, input_parser):
+    degraded_parser = _kind(
+        kinds, "degradation", degradation.degradation, "training samples per second of degradations"
+    )
+    degraded_parser.add_argument(
+        "--names", nargs="*", metavar="NAME", default=["blur_noise_jpeg", "bsrgan", "real_world"]
+    )
+    degraded_parser.add_argument("--scale", type=_count, default=4)
+    for each in (training_parser, input_parser, degraded_parser):
         _add_data(each)
         _add_rounds(each)
     memory_parser = _kind(kinds, "memory", memory.memory, "memory that a large store takes")
     memory_parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the store (default: 4)")
     _add_folder(memory_parser)
-    for each, seconds in ((input_parser, 3.0), (memory_parser, 30.0)):
+    for each, seconds, patch in ((input_parser, 3.0, 96), (degraded_parser, 3.0, 256), (memory_parser, 30.0, 96)):
         each.add_argument("--seconds", type=float, default=seconds, help=f"of one turn or run (default: {seconds:.0f})")
-        each.add_argument("--patch", type=_count, default=96, help="side of the HR patch")
-    for each in (training_parser, input_parser, memory_parser):
+        each.add_argument("--patch", type=_count, default=patch, help=f"side of the HR patch (default: {patch})")
+    for each in (training_parser, input_parser, degraded_parser, memory_parser):
         each.add_argument("--batch", type=_count, default=16)
 
 
