@@ -1,37 +1,43 @@
-"""Everything periodic in a training: validation, checkpoints, TensorBoard, the progress bar. Counted in global steps.
+"""Everything periodic in a training: the guard, validation, checkpoints, the progress bar. Counted in global steps.
 
 `fit` runs once, as one long epoch, so that a run can resume at any step; what users call an epoch is
-`steps_per_epoch` of these steps.
+`steps_per_epoch` of these steps. TensorBoard has a file of its own, board.py.
 """
 
 import contextlib
+import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sr_keras import content, image, metrics, predictor, scoring
-from sr_keras.data import Pair, WaitClock
-from sr_keras.errors import InputError
+from sr_keras import metrics, predictor, scoring
+from sr_keras.data import Pair
 from sr_keras.files import write_json, write_whole
 from sr_keras.run import Run
+from sr_keras.state import State
 
-_PROFILED = (10, 20)  # steps of this process
+Warn = Callable[[str], None]
+Measure = Callable[[Pair, np.ndarray], float]
+
+VISIBLE_DRIFT = 2.3  # of metrics.colour_drift
 
 
 @dataclass
 class Record:
-    """What a run knows beside its tensors; kept in checkpoints/progress.json."""
+    """What a run knows beside its tensors; kept in checkpoints/progress.json.
+
+    `measures` are what the last validation found beside PSNR and SSIM, `rollbacks` counts the returns to a checkpoint
+    after a loss that was not finite.
+    """
 
     step: int = 0
     best_psnr: float = float("-inf")
@@ -40,6 +46,8 @@ class Record:
     psnr: float = float("nan")
     ssim: float = float("nan")
     seconds: float = 0.0
+    rollbacks: int = 0
+    measures: dict[str, float] = field(default_factory=dict)
 
     def save(self, run: Run) -> None:
         write_json(run.progress, asdict(self))
@@ -59,17 +67,50 @@ class StepCallback(keras.callbacks.Callback):
     def after_step(self, logs: Mapping[str, float]) -> None:
         """Called after each step."""
 
+    def close(self) -> None:
+        """Ends what `fit` left open when it was broken off."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a weight became infinite or not a number by `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss is not finite at step {step}")
+        self.step = step
+
+
+class Guard(StepCallback):
+    """Raises `NotFiniteError` before anything is logged or saved from a loss or weights that are not finite.
+
+    `every` are the intervals at which something is. The logs hold means, so that no step in between is missed.
+    """
+
+    def __init__(self, state: State, checkpoint: "Checkpoint", *, every: Sequence[int], first_step: int) -> None:
+        super().__init__(first_step)
+        self.state, self.checkpoint, self.every = state, checkpoint, every
+
+    def after_step(self, logs: Mapping[str, float]) -> None:
+        saved = self.checkpoint.due(self.step)
+        if not saved and all(self.step % interval for interval in self.every):
+            return
+        if not math.isfinite(float(logs.get("loss", 0.0))) or (saved and not self.state.is_finite()):
+            raise NotFiniteError(self.step)
+
 
 class Validate(StepCallback):
-    """Every `every` steps: the averaged weights go into the float32 twin, it is scored, and the best one is saved."""
+    """Every `every` steps: the averaged weights go into the float32 twin, it is scored, and saved if it is to be kept.
+
+    Kept is the best by PSNR, or with `keep_last` the last one: what an adversarial game learns costs PSNR. `measures`
+    are figures beside PSNR and SSIM, by name, of a pair and its SR `[H, W, C]` in [0, 1].
+    """
 
     def __init__(
-        self, twin: keras.Model, pairs: Sequence[Pair], run: Run, record: Record, *,
-        scale: int, every: int, first_step: int,
+        self, twin: keras.Model, state: State, pairs: Sequence[Pair], run: Run, record: Record, warn: Warn, *,
+        scale: int, every: int, first_step: int, measures: Mapping[str, Measure], keep_last: bool,
     ) -> None:  # fmt: skip
         super().__init__(first_step)
-        self.twin, self.pairs, self.run, self.record = twin, pairs, run, record
-        self.scale, self.every = scale, every
+        self.twin, self.state, self.pairs, self.run, self.record = twin, state, pairs, run, record
+        self.scale, self.every, self.measures, self.keep_last, self.warn = scale, every, measures, keep_last, warn
         self.predict = predictor.of_keras(twin, "generator")
 
     def after_step(self, logs: Mapping[str, float]) -> None:
@@ -77,15 +118,25 @@ class Validate(StepCallback):
             self.validate()
 
     def validate(self) -> None:
-        """Scores the averaged weights now; writes generator.keras if no earlier ones were better."""
-        self.twin.set_weights(content.averaged_weights(self.model))
-        protocol = metrics.PROTOCOLS["y"]
-        found = list(scoring.scores(self.predict, self.pairs, scale=self.scale, protocol=protocol))
-        self.record.psnr, self.record.ssim = (scoring.mean(getattr(s, k) for s in found) for k in ("psnr", "ssim"))
-        if self.record.psnr > self.record.best_psnr or not self.run.generator.is_file():
+        """Scores the averaged weights now; writes generator.keras if they are to be kept."""
+        self.twin.set_weights(self.state.averaged_weights())
+        before, record = self.record.measures, self.record
+        found = [self._scored(pair) for pair in self.pairs]
+        record.psnr, record.ssim = (scoring.mean(values[name] for values in found) for name in ("psnr", "ssim"))
+        record.measures = {name: scoring.mean(values[name] for values in found) for name in self.measures}
+        drift = record.measures.get("colour_drift", 0.0)
+        if drift > VISIBLE_DRIFT >= before.get("colour_drift", 0.0):
+            self.warn(
+                f"step {self.step}: colours drift by {drift:.1f} in CIE Lab from LR's; {VISIBLE_DRIFT} is visible"
+            )
+        if self.keep_last or record.psnr > record.best_psnr or not self.run.generator.is_file():
             write_model(self.run.generator, self.twin)
-            self.record.best_psnr, self.record.best_ssim = self.record.psnr, self.record.ssim
-            self.record.best_step = self.step
+            record.best_psnr, record.best_ssim, record.best_step = record.psnr, record.ssim, self.step
+
+    def _scored(self, pair: Pair) -> dict[str, float]:
+        sr = self.predict(pair.lr)
+        score = next(scoring.scores(lambda _: sr, [pair], scale=self.scale, protocol=metrics.PROTOCOLS["y"]))
+        return {"psnr": score.psnr, "ssim": score.ssim} | {name: f(pair, sr) for name, f in self.measures.items()}
 
 
 def write_model(path: Path, model: keras.Model) -> None:
@@ -94,11 +145,11 @@ def write_model(path: Path, model: keras.Model) -> None:
 
 
 class Checkpoint(StepCallback):
-    """Saves the trained weights and the optimizer every `every` steps, and on Ctrl-C or SIGTERM before stopping."""
+    """Saves the whole state every `every` steps, and on Ctrl-C or SIGTERM before stopping."""
 
-    def __init__(self, run: Run, record: Record, *, every: int, total: int, first_step: int) -> None:
+    def __init__(self, run: Run, state: State, record: Record, *, every: int, total: int, first_step: int) -> None:
         super().__init__(first_step)
-        self.run, self.record, self.every, self.total = run, record, every, total
+        self.run, self.state, self.record, self.every, self.total = run, state, record, every, total
         self.stopped = False
         self._saved_at, self._since = first_step, time.time()
 
@@ -119,8 +170,12 @@ class Checkpoint(StepCallback):
         self.stopped = True
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
+    def due(self, step: int) -> bool:
+        """Says whether the state is saved after this step."""
+        return self.stopped or step % self.every == 0 or step == self.total
+
     def after_step(self, logs: Mapping[str, float]) -> None:
-        if self.stopped or self.step % self.every == 0 or self.step == self.total:
+        if self.due(self.step):
             self.save()
         if self.stopped:
             self.model.stop_training = True
@@ -132,106 +187,38 @@ class Checkpoint(StepCallback):
             self.record.seconds += now - self._since
             self._since, self.record.step = now, self.step
             self.record.save(self.run)
-            write_whole(self.run.last, lambda beside: beside.write_bytes(content.state(self.model)))
+            write_whole(self.run.last, lambda beside: beside.write_bytes(self.state.packed()))
             self._saved_at = self.step
 
 
-class TensorBoard(StepCallback):
-    """Writes losses, rates, validation, panels, histograms, the graph and the hyper-parameters to one folder."""
+class Balance(StepCallback):
+    """Tells when the discriminator of a `Gan` wins and is paused, goes on, or is lost; looks every `every` steps.
 
-    def __init__(
-        self, run: Run, record: Record, validate: Validate, *, hparams: Mapping[str, object], clock: WaitClock | None,
-        every: int, histograms: bool, profile: bool, panels: int, first_step: int,
-    ) -> None:  # fmt: skip
+    It is lost if, once the game runs, it does not tell real from fake better than a coin, give or take `margin`.
+    """
+
+    def __init__(self, warn: Warn, *, every: int, first_step: int, margin: float = 0.02) -> None:
         super().__init__(first_step)
-        self.run, self.record, self.validate, self.hparams = run, record, validate, hparams
-        self.clock, self.every, self.histograms, self.profile = clock, every, histograms, profile
-        self.panel_pairs = validate.pairs[:panels]
-        self._first, self._started, self._busy, self._waited, self._counted = first_step, 0.0, 0.0, 0.0, 0
-
-        self.writer = tf.summary.create_file_writer(str(run.logs))
-
-    def on_train_begin(self, logs=None) -> None:
-        from tensorboard.plugins.hparams import api as hp
-
-        with self.writer.as_default(step=self.step):
-            hp.hparams(dict(self.hparams))
-            if self.step == 0:
-                self._write_graph()
-
-    def _write_graph(self) -> None:
-        tf.summary.trace_on(graph=True)
-        twin = self.validate.twin
-        shape = [1, *(side or 16 for side in twin.input_shape[1:])]
-        tf.function(lambda lr: twin(lr, training=False))(tf.zeros(shape))
-        tf.summary.trace_export("generator")
-
-    def on_train_batch_begin(self, batch, logs=None) -> None:
-        if self.profile and batch == _PROFILED[0]:
-            tf.profiler.experimental.start(str(self.run.logs))
-        self._started = time.perf_counter()
+        self.warn, self.every, self.margin = warn, every, margin
+        self._was = ""
 
     def after_step(self, logs: Mapping[str, float]) -> None:
-        self._busy += time.perf_counter() - self._started
-        self._counted += 1
-        if self.profile and self.step - self._first == _PROFILED[1]:
-            tf.profiler.experimental.stop()
-        validated = self.step % self.validate.every == 0
-        if self.step % self.every and not validated:
+        if self.step % self.every:
             return
-        try:
-            with self.writer.as_default(step=self.step):
-                for name, value in logs.items():
-                    tf.summary.scalar(f"train/{name}", float(value))
-                self._write_speed()
-                if validated:
-                    self._write_validation()
-        except tf.errors.OpError as error:
-            raise InputError(f"{self.run.logs}: can't be written ({error.message}); free some space.") from error
-        self.model.reset_metrics()
+        accuracy, now = float(self.model.accuracy.numpy()), self._found()
+        if now and now != self._was:
+            self.warn(f"step {self.step}: accuracy {accuracy:.2f}, {now}")
+        elif self._was and not now:
+            self.warn(f"step {self.step}: accuracy {accuracy:.2f}, the discriminator plays on")
+        self._was = now
 
-    def _write_speed(self) -> None:
-        tf.summary.scalar("learning_rate", float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
-        tf.summary.scalar("speed/steps_per_second", self._counted / max(self._busy, 1e-9))
-        if self.clock is not None:
-            waited = self.clock.seconds - self._waited
-            tf.summary.scalar("speed/data_wait_share", min(waited / max(self._busy, 1e-9), 1.0))
-            self._waited += waited
-        self._busy, self._counted = 0.0, 0
-
-    def _write_validation(self) -> None:
-        tf.summary.scalar("validation/psnr", self.record.psnr)
-        tf.summary.scalar("validation/ssim", self.record.ssim)
-        for pair in self.panel_pairs:
-            strip = panel(pair, self.validate.predict(pair.lr), self.validate.scale)
-            tf.summary.image(f"LR - bicubic - SR - HR/{pair.name}", strip[None])
-        if self.histograms:
-            for variable in self.model.trainable_variables:
-                tf.summary.histogram(f"weights/{variable.path}", variable)
-        self.writer.flush()
-
-    def close(self) -> None:
-        """Ends what `fit` left open when it was broken off."""
-        if self.profile and _PROFILED[0] < self.step - self._first < _PROFILED[1]:
-            tf.profiler.experimental.stop()
-        self.writer.close()
-
-    def on_train_end(self, logs=None) -> None:
-        with self.writer.as_default(step=self.step):
-            tf.summary.scalar("final/psnr", self.record.best_psnr)
-            tf.summary.scalar("final/ssim", self.record.best_ssim)
-
-
-def panel(pair: Pair, sr: np.ndarray, scale: int, *, side: int = 160) -> np.ndarray:
-    """Puts the middle of LR (pixels repeated), bicubic, SR and HR side by side: uint8 `[side, 4*side + 12, 3]`."""
-    side = min(side, *pair.hr.shape[:2]) // scale * scale
-    top, left = ((n - side) // 2 // scale * scale for n in pair.hr.shape[:2])
-    bicubic = predictor.interpolation("bicubic", scale)(pair.lr)
-    repeated = cv2.resize(pair.lr, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    strips = [repeated.reshape(pair.hr.shape), image.to_uint8(bicubic), image.to_uint8(sr), pair.hr]
-    gap = np.full((side, 4, 3), 255, np.uint8)
-    parts = [image.with_channels(s[top : top + side, left : left + side], 3) for s in strips]
-    return np.concatenate([parts[0], gap, parts[1], gap, parts[2], gap, parts[3]], axis=1)
+    def _found(self) -> str:
+        rules, accuracy = self.model.rules, float(self.model.accuracy.numpy())
+        if float(self.model.gate.numpy()) == 0.0:
+            return f"the discriminator wins: it is paused until below {rules.resume_below}"
+        if self.step > rules.start + rules.ramp + 3 * rules.window and accuracy < 0.5 + self.margin:
+            return "the discriminator is lost: raise adversarial.learning_rate, or lower adversarial.weight"
+        return ""
 
 
 class ProgressBar(StepCallback):
@@ -253,14 +240,18 @@ class ProgressBar(StepCallback):
         if self.step % 10 == 0 or self.step == self.steps:
             self.bar.update(self.task, completed=self.step, description=self._line(logs))
         if self.step % self.epoch == 0 and not self.console.is_terminal:
-            self.console.print(f"step {self.step}/{self.steps}  {self._line(logs)}{self._left()}", highlight=False)
+            line = f"step {self.step}/{self.steps}  {self._line(logs)}{self._left()}"
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _line(self, logs: Mapping[str, float]) -> str:
         since, first = self._start
         speed = (self.step - first) / max(time.perf_counter() - since, 1e-9)
         psnr = f"psnr {self.record.psnr:.2f}" if self.record.psnr == self.record.psnr else "psnr -"
-        best = f" (best {self.record.best_psnr:.2f})" if np.isfinite(self.record.best_psnr) else ""
-        return f"loss {float(logs.get('loss', float('nan'))):.5f}  {psnr}{best}  {speed:.1f} steps/s"
+        best = f" (best {self.record.best_psnr:.2f})" if self.record.best_psnr > self.record.psnr else ""
+        measures = "".join(f"  {name} {value:.3f}" for name, value in self.record.measures.items())
+        accuracy = f"  D {float(logs['discriminator_accuracy']):.2f}" if "discriminator_accuracy" in logs else ""
+        loss = float(logs.get("loss", math.nan))
+        return f"loss {loss:.5f}{accuracy}  {psnr}{best}{measures}  {speed:.1f} steps/s"
 
     def _left(self) -> str:
         since, first = self._start
@@ -268,17 +259,14 @@ class ProgressBar(StepCallback):
         return f"  {seconds / 60:.1f} minutes left"
 
     def close(self) -> None:
-        """Gives the terminal back."""
         self.bar.stop()
 
 
 class Watch(NamedTuple):
     """The callbacks of a training, in the order in which they act after a step."""
 
-    validate: Validate
+    callbacks: Sequence[StepCallback]
     checkpoint: Checkpoint
-    board: TensorBoard
-    bar: ProgressBar
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -287,5 +275,5 @@ class Watch(NamedTuple):
             with self.checkpoint.on_signals():
                 yield
         finally:
-            self.board.close()
-            self.bar.close()
+            for callback in self.callbacks:
+                callback.close()

@@ -117,6 +117,24 @@ class Train(Section):
     profile: bool = Field(default=False, description="profiles steps 10 to 20 for TensorBoard")
 
 
+class Game(Section):
+    """The generator plays against a discriminator; the losses above are its content terms."""
+
+    objective: Named = Component(name="vanilla")
+    discriminator: Named = Component(name="patch")
+    weight: float = Field(default=5e-3, ge=0, description="of the adversarial loss in the generator's")
+    start: int = Field(default=0, ge=0, description="steps in which only the discriminator learns from the other")
+    ramp: int = Field(default=0, ge=0, description="steps over which the weight then grows from 0")
+    discriminator_steps: int = Field(default=1, gt=0, description="for each of the generator, on train.batch pictures")
+    learning_rate: float | None = Field(default=None, gt=0, description="the discriminator's; default the generator's")
+    schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
+    optimizer: Annotated[Optimizer | None, BeforeValidator(_named)] = None
+    clip_norm: float | None = Field(default=None, gt=0, description="largest global norm of its gradient")
+    window: int = Field(default=200, gt=0, description="steps over which the discriminator's accuracy is averaged")
+    pause_above: float = Field(default=0.98, gt=0.5, description="accuracy at which the discriminator is paused")
+    resume_below: float = Field(default=0.9, gt=0.5, description="accuracy at which it goes on")
+
+
 class Config(Section):
     """A training run. A section's presence decides what is done: `adversarial: null` is supervised training."""
 
@@ -127,7 +145,7 @@ class Config(Section):
     degradation: Named = Component(name="bicubic")
     losses: Terms = (Loss(name="l1"),)
     start_from: str | None = Field(default=None, description="a run folder or .keras file whose layers are taken over")
-    adversarial: None = Field(default=None, description="reserved for adversarial training, which this version lacks")
+    adversarial: Game | None = Field(default=None, description="null: supervised training")
     data: Data = Data()
     train: Train = Train()
 

@@ -1,14 +1,10 @@
 """Supervised training: a functional model compiled with a weighted sum of losses, each term in the logs."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import ops
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -61,52 +57,3 @@ def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) 
         into.assign(value)
         taken += 1
     return taken
-
-
-def averaged_weights(model: keras.Model) -> list:
-    """Returns the model's weights with the optimizer's moving averages in place of the trained ones, if it keeps any.
-
-    `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
-    """
-    trained = model.get_weights()
-    optimizer = _optimizer(model)
-    if not optimizer.use_ema or steps_done(model) == 0:
-        return trained
-    optimizer.finalize_variable_values(model.trainable_variables)
-    averaged = model.get_weights()
-    model.set_weights(trained)
-    return averaged
-
-
-def steps_done(model: keras.Model) -> int:
-    """Returns the step count that the optimizer keeps, on one device or several."""
-    return int(ops.convert_to_numpy(_optimizer(model).iterations))
-
-
-def state(model: keras.Model) -> bytes:
-    """Packs the weights and the optimizer's variables (step, slots, averages) of a compiled model as an .npz file.
-
-    It is made in memory: on a full disk the HDF5 library of `save_weights` prints pages of errors and crashes.
-    """
-    packed = io.BytesIO()
-    np.savez(packed, *(ops.convert_to_numpy(variable) for variable in _variables(model)))
-    return packed.getvalue()
-
-
-def restore(model: keras.Model, path: Path) -> None:
-    """Puts `state` back. Raises `ValueError` if it is of another network, `OSError` if it can't be read."""
-    with np.load(path) as packed:
-        variables, values = _variables(model), [packed[name] for name in packed.files]
-    if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
-        raise ValueError("it is of another network or optimizer")
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def _variables(model: keras.Model) -> list:
-    return [*model.weights, *model.optimizer.variables]
-
-
-def _optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """Under mixed_float16 Keras wraps the optimizer in one that scales the loss."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)

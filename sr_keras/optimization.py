@@ -1,6 +1,7 @@
 """Learning-rate schedules and optimizers, as a function of the step alone, so that a resumed run goes on exactly."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import keras
@@ -12,20 +13,25 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, then constant, cosine (Loshchilov and Hutter, 2017) or multi-step.
 
     `steps` is the length of the whole run, `final` the cosine's last value as a part of `learning_rate`, `milestones`
-    the steps at which `multi_step` multiplies the rate by `gamma`.
+    the steps at which `multi_step` multiplies the rate by `gamma`. The rate is multiplied by the `factors`, variables
+    that whoever made them may change while training runs.
     """
 
     def __init__(
         self, learning_rate: float, *, name: Literal["constant", "cosine", "multi_step"] = "constant",
         steps: int = 1, warmup: int = 0, milestones: tuple[int, ...] = (), gamma: float = 0.5, final: float = 0.0,
+        factors: Sequence[keras.Variable] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.learning_rate, self.name, self.steps, self.warmup = learning_rate, name, steps, warmup
         self.milestones, self.gamma, self.final = tuple(milestones), gamma, final
+        self.factors = tuple(factors)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         rate = self.learning_rate * self._shape(step)
+        for factor in self.factors:
+            rate = rate * factor
         return rate * ops.minimum((step + 1.0) / self.warmup, 1.0) if self.warmup else rate
 
     def _shape(self, step):

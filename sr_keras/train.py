@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import shutil
 import sys
@@ -17,20 +18,26 @@ from sr_keras.files import write_json, write_whole
 from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
+    from types import ModuleType
+
     import keras
+    import numpy as np
     import tensorflow as tf
     from rich.console import Console
 
-    from sr_keras.callbacks import Record, Watch
-    from sr_keras.config import Config
+    from sr_keras.callbacks import Measure, NotFiniteError, Record, Validate, Watch
+    from sr_keras.config import Component, Config, Game, Train
     from sr_keras.content import Term
-    from sr_keras.data import Pair, Patches, Pictures, WaitClock
+    from sr_keras.data import Degrade, Pair, Patches, Pictures, WaitClock
+    from sr_keras.state import State
 
 # A run may go on with other values of these; any other change makes it another run.
 _MAY_CHANGE = {
     "train.epochs", "train.log_every", "train.checkpoint_every", "train.weight_histograms", "train.profile",
     "data.root", "data.cache",
 }  # fmt: skip
+_RULES = ("weight", "start", "ramp", "discriminator_steps", "window", "pause_above", "resume_below")
+_MOST_ROLLBACKS = 2
 
 
 def train(
@@ -43,14 +50,13 @@ def train(
     import keras
     from rich.console import Console
 
-    from sr_keras import component, content, data, degradations, devices, optimization
+    from sr_keras import callbacks, component, data, degradations, devices
     from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
     config = _resolved(config, run, devices.precision(config.precision))
     steps = config.train.epochs * config.train.steps_per_epoch
     keras.utils.set_random_seed(config.seed)
-    luma = config.data.channels == "y"
 
     degrade = component.build(degradations, config.degradation.model_dump(), scale=config.scale)
     patches = data.Patches(
@@ -60,42 +66,163 @@ def train(
     _report_left_out(patches, console)
     validation = list(data.pairs(_sources(config, "valid", console), degrade, scale=config.scale, seed=config.seed))
 
-    schedule = optimization.Schedule(config.train.learning_rate, steps=steps, **config.train.schedule.model_dump())
-    optimizer_options = config.train.optimizer.model_dump()
-    terms = [_term(loss.model_dump()) for loss in config.losses]
     strategy = strategy or devices.strategy()
-    channels = 1 if luma else patches.channels
+    channels = 1 if config.data.channels == "y" else patches.channels
     twin = _network(config, channels, "float32")
     with strategy.scope():
-        generator = _network(config, channels, config.precision)
-        optimizer = optimization.optimizer(
-            schedule, **optimizer_options, ema=config.train.ema, clip_norm=config.train.clip_norm
-        )
-        content.compile_supervised(generator, terms, optimizer)
-        record = _resumed(run, generator, config, console)
-    first = content.steps_done(generator)
-    _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
+        play = _supervised if config.adversarial is None else _game
+        model, state = play(config, _network(config, channels, config.precision), channels)
+        record = _resumed(run, state, config, console)
+    measures = {} if config.adversarial is None else _measures(config)
+    _check_fits(config, patches, twin, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
-    if first < steps:
+    start = io.BytesIO() if run.last.is_file() else io.BytesIO(state.packed())
+    while (first := state.step) < steps:
         clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
-        dataset = data.train(patches, degrade, batch=config.train.batch, first_step=first, luma=luma, clock=clock)
-        watch = _watch(config, run, record, twin, validation, clock, console, first=first, steps=steps)
+        batches = _batches(config, patches, degrade, first, clock)
+        samples = _samples(batches) if first == 0 and config.adversarial else None
+        validate = callbacks.Validate(
+            twin, state, validation, run, record, lambda line: _warn(console, line), scale=config.scale,
+            every=config.train.steps_per_epoch, first_step=first, measures=measures,
+            keep_last=config.adversarial is not None,
+        )  # fmt: skip
+        watch = _watch(config, run, state, record, validate, samples, clock, console, first=first, steps=steps)
         console.print(f"{steps - first} steps to {run.folder}; Ctrl-C saves and stops", highlight=False, soft_wrap=True)
-        with watch.running():
-            generator.fit(
-                dataset, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0, callbacks=list(watch)
-            )
+        try:
+            with watch.running():
+                model.fit(
+                    batches, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0,
+                    callbacks=list(watch.callbacks),
+                )  # fmt: skip
+        except callbacks.NotFiniteError as error:
+            _roll_back(run, state, record, start, error, console)
         if watch.checkpoint.stopped:
             raise Stopped(run, watch.checkpoint.step)
-    _write_results(run, config, record, validation, max(first, steps), generator)
+    _write_results(run, config, record, validation, state.step, twin)
     return _finished(run, twin)
 
 
+def _supervised(config: "Config", generator: "keras.Model", channels: int) -> "tuple[keras.Model, State]":
+    """Compiles the generator with the sum of the losses."""
+    import keras
+
+    from sr_keras import content
+    from sr_keras.state import Player, State
+
+    rate = keras.Variable(1.0, trainable=False, name="rate")
+    optimizer = _optimizer(config, config.train, rate, ema=config.train.ema)
+    content.compile_supervised(generator, _terms(config, config.precision), optimizer)
+    return generator, State(Player(generator, generator.optimizer), rate)
+
+
+def _game(config: "Config", generator: "keras.Model", channels: int) -> "tuple[keras.Model, State]":
+    """Sets the generator against a discriminator; what the discriminator is not told apart it shares."""
+    import keras
+
+    from sr_keras import adversarial, component, discriminators
+    from sr_keras.gan import Gan, Rules
+    from sr_keras.state import Player, State
+
+    game = config.adversarial
+    discriminator = _built(
+        discriminators,
+        "discriminator",
+        game.discriminator,
+        config.precision,
+        patch=config.data.patch,
+        channels=channels,
+    )
+    rate, gate = (keras.Variable(1.0, trainable=False, name=name, aggregation="mean") for name in ("rate", "gate"))
+    rules = Rules(seed=config.seed, **{key: getattr(game, key) for key in _RULES})
+    objective = component.build(adversarial, game.objective.model_dump())
+    model = Gan(generator, discriminator, objective, _terms(config, config.precision), rules, gate)
+    own = {key: getattr(game, key) or getattr(config.train, key) for key in ("learning_rate", "schedule", "optimizer")}
+    its = game.model_copy(update=own)
+    model.compile(_optimizer(config, config.train, rate, ema=config.train.ema), _optimizer(config, its, rate, gate))
+    state = State(
+        Player(generator, model.generator_optimizer), rate, Player(discriminator, model.discriminator_optimizer),
+        (gate, model.accuracy),
+    )  # fmt: skip
+    return model, state
+
+
+def _optimizer(
+    config: "Config", options: "Train | Game", *factors: "keras.Variable", ema: float | None = None
+) -> "keras.optimizers.Optimizer":
+    from sr_keras import optimization
+
+    steps = config.train.epochs * config.train.steps_per_epoch
+    schedule = optimization.Schedule(
+        options.learning_rate, steps=steps, factors=factors, **options.schedule.model_dump()
+    )
+    return optimization.optimizer(schedule, **options.optimizer.model_dump(), ema=ema, clip_norm=options.clip_norm)
+
+
+def _terms(config: "Config", precision: str) -> "list[Term]":
+    """Builds the losses; what networks they hold compute in `precision`."""
+    from sr_keras import component, losses
+    from sr_keras.content import Term
+
+    found = []
+    with _policy(precision):
+        for loss in config.losses:
+            options = loss.model_dump(exclude={"weight"})
+            found.append(Term(loss.name, loss.weight, component.build(losses, options)))
+    return found
+
+
+def _measures(config: "Config") -> "dict[str, Measure]":
+    """Returns what a game is watched by on whole validation pictures: its content terms and the drift of colours."""
+    import numpy as np
+    import tensorflow as tf
+
+    from sr_keras import metrics, scoring
+
+    def of_term(term: "Term") -> "Measure":
+        function = tf.function(term.function, reduce_retracing=True)
+        return lambda pair, sr: scoring.perceptual_distance(function, pair.hr, sr)
+
+    drift = {"colour_drift": lambda pair, sr: metrics.colour_drift(pair.lr, np.asarray(sr))}
+    return {term.name: of_term(term) for term in _terms(config, "float32")} | drift
+
+
+def _batches(
+    config: "Config", patches: "Patches", degrade: "Degrade", first: int, clock: "WaitClock | None"
+) -> "tf.data.Dataset":
+    from sr_keras import data
+
+    each = config.adversarial.discriminator_steps if config.adversarial else 1
+    luma = config.data.channels == "y"
+    return data.train(patches, degrade, batch=each * config.train.batch, first_step=first, luma=luma, clock=clock)
+
+
+def _samples(batches: "tf.data.Dataset", most: int = 16) -> "np.ndarray":
+    """Makes a sheet of the first LR pictures that are learnt from."""
+    from sr_keras import image
+
+    lr = image.to_uint8(next(iter(batches))[0].numpy()[:most])
+    return image.contact_sheet([image.with_channels(picture, 3) for picture in lr], columns=4)
+
+
+def _roll_back(
+    run: Run, state: "State", record: "Record", start: io.BytesIO, error: "NotFiniteError", console: "Console"
+) -> None:
+    """Returns to the last checkpoint (or to `start`) at half the learning rate; gives up the third time."""
+    if record.rollbacks == _MOST_ROLLBACKS:
+        raise InputError(
+            f"{run.folder}: {error}, though the learning rate was halved {_MOST_ROLLBACKS} times; what was saved "
+            "before stays. Set a lower train.learning_rate or a train.clip_norm, in another --run."
+        )
+    state.restore(run.last if run.last.is_file() else start)
+    state.rate.assign(state.rate / 2.0)
+    record.rollbacks += 1
+    _warn(console, f"{error}: back to step {state.step}, at half the learning rate")
+
+
 def _check_fits(
-    config: "Config", patches: "Patches", twin: "keras.Model", terms: "list[Term]", validation: "list[Pair]",
-    replicas: int,
-) -> None:  # fmt: skip
+    config: "Config", patches: "Patches", twin: "keras.Model", validation: "list[Pair]", replicas: int
+) -> None:
     """Finds before the first step what would break in it: sizes that the network or a loss can't take."""
     import tensorflow as tf
 
@@ -111,7 +238,7 @@ def _check_fits(
                 + "; set data.patch and the model's height and width to fit the pictures."
             )
     blank = tf.zeros((1, patches.patch, patches.patch, twin.output_shape[3]))
-    for term in terms:
+    for term in _terms(config, config.precision):
         try:
             term.function(blank, blank)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -174,47 +301,53 @@ def _report_left_out(patches: "Patches", console: "Console") -> None:
         _warn(console, f"left out {patches.left_out} pictures smaller than data.patch={patches.patch}")
 
 
-def _term(spec: dict[str, Any]) -> "Term":
-    from sr_keras import component, losses
-    from sr_keras.content import Term
-
-    weight = spec.pop("weight")
-    return Term(spec["name"], weight, component.build(losses, spec))
-
-
-def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
+@contextlib.contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Makes the layers that are built within it compute in `precision`."""
     import keras
-
-    from sr_keras import component, models
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return component.build(models, config.model.model_dump(), scale=config.scale, channels=channels)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"model {config.model.name}: {error}") from error
+        yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def _resumed(run: Run, generator: "keras.Model", config: "Config", console: "Console") -> "Record":
+def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
+    from sr_keras import models
+
+    return _built(models, "model", config.model, precision, scale=config.scale, channels=channels)
+
+
+def _built(family: "ModuleType", kind: str, spec: "Component", precision: str, **given: Any) -> "keras.Model":
+    """Builds a network; what it says against its options or sizes is the user's to mend."""
+    from sr_keras import component
+
+    try:
+        with _policy(precision):
+            return component.build(family, spec.model_dump(), **given)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{kind} {spec.name}: {error}") from error
+
+
+def _resumed(run: Run, state: "State", config: "Config", console: "Console") -> "Record":
     """Restores the last checkpoint, or starts from other weights; returns what the run knows so far."""
-    from sr_keras import content
     from sr_keras.callbacks import Record
 
     if run.last.is_file() and run.progress.is_file():
         try:
-            content.restore(generator, run.last)
+            state.restore(run.last)
             known = json.loads(run.progress.read_text(encoding="utf-8"))
             record = Record(**{key: value for key, value in known.items() if value is not None})
         except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
-        console.print(f"going on from step {content.steps_done(generator)}")
+        console.print(f"going on from step {state.step}")
         return record
     if config.start_from:
-        _start_from(generator, config.start_from, config.scale, console)
+        _start_from(state.generator.network, config.start_from, config.scale, console)
     return Record()
 
 
@@ -232,27 +365,29 @@ def _start_from(generator: "keras.Model", place: str, scale: int, console: "Cons
 
 
 def _watch(
-    config: "Config", run: Run, record: "Record", twin: "keras.Model", validation: "list[Pair]",
+    config: "Config", run: Run, state: "State", record: "Record", validate: "Validate", samples: "np.ndarray | None",
     clock: "WaitClock | None", console: "Console", *, first: int, steps: int,
 ) -> "Watch":  # fmt: skip
-    """Makes the callbacks in the order in which they act after a step: validate, save, log, show."""
-    from sr_keras import callbacks
+    """Makes the callbacks in the order in which they act after a step: check, validate, save, log, tell, show."""
+    from sr_keras import board, callbacks
     from sr_keras import config as config_file
 
-    epoch = config.train.steps_per_epoch
-    validate = callbacks.Validate(twin, validation, run, record, scale=config.scale, every=epoch, first_step=first)
+    epoch, log = config.train.steps_per_epoch, config.train.log_every
     every = config.train.checkpoint_every or epoch
-    checkpoint = callbacks.Checkpoint(run, record, every=every, total=steps, first_step=first)
-    board = callbacks.TensorBoard(
-        run, record, validate, hparams=config_file.scalars(config), clock=clock, every=config.train.log_every,
+    checkpoint = callbacks.Checkpoint(run, state, record, every=every, total=steps, first_step=first)
+    guard = callbacks.Guard(state, checkpoint, every=(epoch, log), first_step=first)
+    page = board.TensorBoard(
+        run, state, record, validate, hparams=config_file.scalars(config), samples=samples, clock=clock, every=log,
         histograms=config.train.weight_histograms, profile=config.train.profile, panels=4, first_step=first,
     )  # fmt: skip
+    balance = callbacks.Balance(lambda line: _warn(console, line), every=log, first_step=first)
     bar = callbacks.ProgressBar(record, console, steps=steps, epoch=epoch, first_step=first)
-    return callbacks.Watch(validate, checkpoint, board, bar)
+    played = [balance] if config.adversarial else []
+    return callbacks.Watch([guard, validate, checkpoint, page, *played, bar], checkpoint)
 
 
 def _write_results(
-    run: Run, config: "Config", record: "Record", validation: "list[Pair]", steps: int, generator: "keras.Model"
+    run: Run, config: "Config", record: "Record", validation: "list[Pair]", steps: int, twin: "keras.Model"
 ) -> None:
     """Writes results.json: the best validation figures under protocol y, beside bicubic's on the same pictures."""
     from sr_keras import __version__, metrics, predictor, scoring
@@ -263,7 +398,8 @@ def _write_results(
     results = {
         "psnr": record.best_psnr, "ssim": record.best_ssim, "bicubic_psnr": base, "gain": record.best_psnr - base,
         "protocol": "y", "best_step": record.best_step, "steps": steps, "seconds": round(record.seconds, 1),
-        "parameters": generator.count_params(), "precision": config.precision, "sr_keras": __version__,
+        "parameters": twin.count_params(), "precision": config.precision, "sr_keras": __version__,
+        "rollbacks": record.rollbacks, "measures": record.measures,
     }  # fmt: skip
     write_json(run.results, results)
 

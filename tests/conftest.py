@@ -24,3 +24,16 @@ def own_environment(monkeypatch, tmp_path_factory):
     """Nothing is read from or left in the user's cache and data root."""
     monkeypatch.setenv("SR_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("SR_KERAS_DATA", raising=False)
+
+
+@pytest.fixture
+def photographs(tmp_path_factory):
+    """A folder of two small photographs, quicker to validate on than the embedded ones."""
+    import skimage.data
+
+    from sr_keras import image
+
+    folder = tmp_path_factory.mktemp("photographs")
+    image.write(folder / "cat.png", skimage.data.chelsea()[100:164, 100:180])
+    image.write(folder / "cup.png", skimage.data.coffee()[100:180, 200:264])
+    return [f"data.train={folder}", f"data.valid={folder}"]

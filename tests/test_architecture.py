@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sr_keras"
-FAMILIES = {"adversarial", "models", "losses", "degradations", "exporters"}
+FAMILIES = {"adversarial", "discriminators", "models", "losses", "degradations", "exporters"}
 VERBS = {"train", "evaluate", "upscale", "export", "__main__"}
 FLOORS = [
     {
@@ -29,12 +29,16 @@ FLOORS = [
         "_metadata",
         "_video_reading",
         "_video_writing",
+        "torch_file",
     },  # no TensorFlow
-    {"resize", "metrics", "layers", "float32", "bfloat16"},
+    {"resize", "metrics", "layers", "features", "float32", "bfloat16"},
     FAMILIES,
     {
         "data",
         "content",
+        "state",
+        "gan",
+        "board",
         "callbacks",
         "optimization",
         "devices",

@@ -5,12 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from sr_keras import component, config, degradations, exporters, losses, models, recipe
+from sr_keras import adversarial, component, config, degradations, discriminators, exporters, losses, models, recipe
 
 CHECKOUT = Path(__file__).parent.parent
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
 RECIPES = sorted((CHECKOUT / "export" / "recipes").glob("*.yaml"))
-HEAVY = {"edsr", "edsr_baseline", "srresnet", "vdsr"}  # resolved, not built: seconds each
+HEAVY = {
+    "edsr",
+    "edsr_baseline",
+    "esrgan_x4",
+    "real_esrgan_x4",
+    "real_esrnet_x4",
+    "rrdbnet_x4",
+    "srgan_x4",
+    "srresnet",
+    "vdsr",
+}  # resolved, not built: seconds each
 
 
 def ids(paths):
@@ -54,8 +64,20 @@ def test_the_model_of_a_config_enlarges_by_its_scale(path):
 def test_the_degradation_and_the_losses_of_a_config_build(path):
     given = config.load(path)
     built = [component.build(degradations, given.degradation.model_dump(), scale=given.scale)]
-    built += [component.build(losses, loss.model_dump(exclude={"weight"})) for loss in given.losses]
+    for loss in given.losses:
+        options = loss.model_dump(exclude={"weight"})
+        downloads = {} if options.get("network") != "vgg19" else {"weights": "random"}
+        built.append(component.build(losses, options | downloads))
     assert all(map(callable, built))
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if config.load(p).adversarial], ids=lambda path: path.stem)
+def test_the_game_of_a_config_resolves_and_starts_from_a_config_that_ships(path):
+    given = config.load(path)
+    component.build(adversarial, given.adversarial.objective.model_dump())
+    component.resolve(discriminators, given.adversarial.discriminator.model_dump(), "build")
+    assert Path(given.start_from).name in ids(CONFIGS)
+    assert config.load(Path(given.start_from).name).model == given.model
 
 
 def test_the_schema_is_the_one_that_the_tool_makes():

@@ -97,3 +97,20 @@ def test_white_is_235_on_luma():
 def test_the_protocols_give_different_numbers():
     hr, sr = (p / 255.0 for p in PICTURES["photograph"])
     assert len({metrics.psnr(p.prepare(hr, 2), p.prepare(sr, 2)) for p in metrics.PROTOCOLS.values()}) == 3
+
+
+def test_texture_is_no_drift_of_colours_but_a_cast_is():
+    random = np.random.default_rng(0)
+    lr = np.full((48, 48, 3), 120, np.uint8)
+    sr = np.repeat(np.repeat(lr, 4, axis=0), 4, axis=1) / 255.0
+    noisy = sr + random.normal(0.0, 0.05, sr.shape)
+    assert metrics.colour_drift(lr, sr) == pytest.approx(0.0, abs=1e-3)
+    assert metrics.colour_drift(lr, noisy) < 0.4
+    assert metrics.colour_drift(lr, sr + np.array([0.02, 0.0, 0.0])) > 2.0
+
+
+def test_a_change_of_lightness_by_one_is_a_drift_of_one():
+    from skimage.color import lab2rgb
+
+    grey, lighter = (lab2rgb(np.full((32, 32, 3), (lightness, 0.0, 0.0))) for lightness in (50.0, 51.0))
+    assert metrics.colour_drift(grey, lighter) == pytest.approx(1.0, abs=0.02)

@@ -98,3 +98,13 @@ def test_averages_are_kept_with_the_given_momentum():
 
 def test_no_averages_are_kept_without_a_momentum():
     assert optimization.optimizer(SCHEDULES["constant"], ema=None).use_ema is False
+
+
+def test_the_rate_is_multiplied_by_factors_that_may_change():
+    half, gate = (keras.Variable(value, trainable=False) for value in (0.5, 1.0))
+    schedule = Schedule(0.1, warmup=4, factors=(half, gate))
+    assert float(schedule(50)) == pytest.approx(0.05)
+    half.assign(0.25)
+    assert float(schedule(50)) == pytest.approx(0.025)
+    gate.assign(0.0)
+    assert float(schedule(50)) == 0.0

@@ -22,19 +22,6 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def photographs(tmp_path_factory):
-    """A folder of two small photographs, quicker to validate on than the embedded ones."""
-    import skimage.data
-
-    from sr_keras import image
-
-    folder = tmp_path_factory.mktemp("photographs")
-    image.write(folder / "cat.png", skimage.data.chelsea()[100:164, 100:180])
-    image.write(folder / "cup.png", skimage.data.coffee()[100:180, 200:264])
-    return [f"data.train={folder}", f"data.valid={folder}"]
-
-
 def arrays(run):
     with np.load(run.last) as packed:
         return [packed[name] for name in packed.files]

@@ -49,7 +49,7 @@ def main() -> None:
 def draw(model: str, out: Path) -> None:
     """Writes LR, bicubic, the model's picture and the chart side by side."""
     from sr_keras import predictor
-    from sr_keras.callbacks import panel
+    from sr_keras.board import panel
     from sr_keras.data import Pair
 
     hr = chart()

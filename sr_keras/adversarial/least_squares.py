@@ -12,4 +12,5 @@ def build() -> Objective:
         discriminator_loss=lambda real, fake: (
             (tf.reduce_mean(tf.square(real - 1.0)) + tf.reduce_mean(tf.square(fake))) / 2.0
         ),
+        margins=lambda real, fake: (real - 0.5, 0.5 - fake),
     )

@@ -16,5 +16,7 @@ def build() -> Objective:
         return (says_real(right - tf.reduce_mean(wrong)) + says_fake(wrong - tf.reduce_mean(right))) / 2.0
 
     return Objective(
-        generator_loss=lambda real, fake: loss(fake, real), discriminator_loss=lambda real, fake: loss(real, fake)
+        generator_loss=lambda real, fake: loss(fake, real),
+        discriminator_loss=lambda real, fake: loss(real, fake),
+        margins=lambda real, fake: (real - tf.reduce_mean(fake), tf.reduce_mean(real) - fake),
     )

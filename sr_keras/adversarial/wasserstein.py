@@ -27,8 +27,13 @@ def build(*, weight: float = 10.0) -> Objective:
         norm = tf.sqrt(tf.reduce_sum(gradient**2, axis=(1, 2, 3)) + 1e-12)  # finite gradient at 0
         return weight * tf.reduce_mean(tf.square(norm - 1.0))
 
+    def margins(real: tf.Tensor, fake: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        middle = (tf.reduce_mean(real) + tf.reduce_mean(fake)) / 2.0  # a critic's logits have no zero of their own
+        return real - middle, middle - fake
+
     return Objective(
         generator_loss=lambda real, fake: -tf.reduce_mean(fake),
         discriminator_loss=lambda real, fake: tf.reduce_mean(fake) - tf.reduce_mean(real),
         gradient_penalty=penalty,
+        margins=margins,
     )

@@ -1,0 +1,103 @@
+"""Enlarges crops of photographs by bicubic and by models of one scale, and writes a sheet: bicubic | models | HR."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sr_keras import cli, image, resize
+from sr_keras.errors import InputError
+
+GAP, TITLE = 4, 28
+# Of scikit-image's photographs: coffee and chelsea are CC0, astronaut (NASA) is in the public domain.
+CROPS = ("coffee:250,150", "coffee:60,60", "chelsea:120,60", "astronaut:160,60")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A place in a photograph: the top left corner in pixels of HR."""
+
+    name: str
+    left: int
+    top: int
+
+    @classmethod
+    def of(cls, text: str) -> "Crop":
+        name, _, place = text.rpartition(":")
+        left, top = (int(number) for number in place.split(","))
+        return cls(name, left, top)
+
+
+def sheet(
+    models: Sequence[str], titles: Sequence[str], crops: Sequence[Crop], folder: Path | None, side: int
+) -> np.ndarray:
+    """Returns a row for each crop, a column for bicubic, each model and HR, titles above: uint8 `[H, W, 3]`."""
+    from sr_keras import predictor
+
+    opened = [predictor.open_model(model) for model in models]
+    scale = opened[0].scale
+    if any(each.scale != scale for each in opened):
+        raise InputError(f"{', '.join(models)}: all of them must have one scale; leave the others out.")
+    ways = [predictor.interpolation("bicubic", scale), *opened]
+    rows = []
+    for crop in crops:
+        hr = image.crop_to_multiple(_photograph(crop.name, folder), scale)
+        if crop.left + side > hr.shape[1] or crop.top + side > hr.shape[0]:
+            raise InputError(f"{crop.name}: is {hr.shape[1]}x{hr.shape[0]}, too small for a crop at that place.")
+        lr = resize.imresize(hr, 1 / scale)
+        pictures = [*(image.to_uint8(way(lr)) for way in ways), hr]
+        place = (slice(crop.top, crop.top + side), slice(crop.left, crop.left + side))
+        rows += [image.with_channels(picture[place], 3) for picture in pictures]
+    columns = len(ways) + 1
+    return np.concatenate(
+        [_title(["bicubic", *titles, "HR"], side), image.contact_sheet(rows, columns=columns, gap=GAP)]
+    )
+
+
+def _photograph(name: str, folder: Path | None) -> np.ndarray:
+    if folder is not None:
+        return image.to_uint8(image.read(folder / name))
+    import skimage.data
+
+    if not hasattr(skimage.data, name):
+        raise InputError(f"{name}: is no photograph of scikit-image's; give --data a folder.")
+    return getattr(skimage.data, name)()
+
+
+def _title(words: Sequence[str], side: int) -> np.ndarray:
+    line = np.full((TITLE, len(words) * (side + GAP) - GAP, 3), 255, np.uint8)
+    for k, word in enumerate(words):
+        place = (k * (side + GAP) + 2, TITLE - 9)
+        cv2.putText(line, word, place, cv2.FONT_HERSHEY_DUPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
+    return line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the sheet; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="run folders or model files of one scale")
+    parser.add_argument("--titles", nargs="+", metavar="TEXT", help="of the models (default: their names)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="of photographs (default: scikit-image's)")
+    parser.add_argument(
+        "--crops", nargs="+", type=Crop.of, metavar="NAME:X,Y", default=[Crop.of(c) for c in CROPS], help="places in HR"
+    )
+    parser.add_argument("--side", type=int, default=192, help="of a crop, in pixels (default: 192)")
+    parser.add_argument("-o", "--out", type=Path, default=Path("crops.png"))
+    options = parser.parse_args(argv)
+    titles = options.titles or [Path(model).name for model in options.models]
+    if len(titles) != len(options.models):
+        parser.error(f"as many --titles as models, got {len(titles)} and {len(options.models)}")
+
+    def run() -> None:
+        image.write(options.out, sheet(options.models, titles, options.crops, options.data, options.side))
+        print(options.out)
+
+    return cli.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
