@@ -4,13 +4,14 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import shutil
 import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sr_keras import cli
 from sr_keras.errors import InputError
@@ -18,16 +19,13 @@ from sr_keras.files import write_json, write_whole
 from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
-    from types import ModuleType
-
     import keras
     import numpy as np
     import tensorflow as tf
     from rich.console import Console
 
-    from sr_keras.callbacks import Measure, NotFiniteError, Record, Validate, Watch
-    from sr_keras.config import Component, Config, Game, Train
-    from sr_keras.content import Term
+    from sr_keras.callbacks import NotFiniteError, Record, Validate, Watch
+    from sr_keras.config import Config
     from sr_keras.data import Degrade, Pair, Patches, Pictures, WaitClock
     from sr_keras.state import State
 
@@ -36,7 +34,6 @@ _MAY_CHANGE = {
     "train.epochs", "train.log_every", "train.checkpoint_every", "train.weight_histograms", "train.profile",
     "data.root", "data.cache",
 }  # fmt: skip
-_RULES = ("weight", "start", "ramp", "discriminator_steps", "window", "pause_above", "resume_below")
 _MOST_ROLLBACKS = 2
 
 
@@ -50,6 +47,7 @@ def train(
     import keras
     from rich.console import Console
 
+    from sr_keras import _players as players
     from sr_keras import callbacks, component, data, degradations, devices
     from sr_keras import config as config_file
 
@@ -68,12 +66,12 @@ def train(
 
     strategy = strategy or devices.strategy()
     channels = 1 if config.data.channels == "y" else patches.channels
-    twin = _network(config, channels, "float32")
+    twin = players.network(config, channels, "float32")
     with strategy.scope():
-        play = _supervised if config.adversarial is None else _game
-        model, state = play(config, _network(config, channels, config.precision), channels)
+        play = players.supervised if config.adversarial is None else players.game
+        model, state = play(config, players.network(config, channels, config.precision), channels)
         record = _resumed(run, state, config, console)
-    measures = {} if config.adversarial is None else _measures(config)
+    measures = {} if config.adversarial is None else players.measures(config)
     _check_fits(config, patches, twin, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
@@ -101,90 +99,6 @@ def train(
             raise Stopped(run, watch.checkpoint.step)
     _write_results(run, config, record, validation, state.step, twin)
     return _finished(run, twin)
-
-
-def _supervised(config: "Config", generator: "keras.Model", channels: int) -> "tuple[keras.Model, State]":
-    """Compiles the generator with the sum of the losses."""
-    import keras
-
-    from sr_keras import content
-    from sr_keras.state import Player, State
-
-    rate = keras.Variable(1.0, trainable=False, name="rate")
-    optimizer = _optimizer(config, config.train, rate, ema=config.train.ema)
-    content.compile_supervised(generator, _terms(config, config.precision), optimizer)
-    return generator, State(Player(generator, generator.optimizer), rate)
-
-
-def _game(config: "Config", generator: "keras.Model", channels: int) -> "tuple[keras.Model, State]":
-    """Sets the generator against a discriminator; what the discriminator is not told apart it shares."""
-    import keras
-
-    from sr_keras import adversarial, component, discriminators
-    from sr_keras.gan import Gan, Rules
-    from sr_keras.state import Player, State
-
-    game = config.adversarial
-    discriminator = _built(
-        discriminators,
-        "discriminator",
-        game.discriminator,
-        config.precision,
-        patch=config.data.patch,
-        channels=channels,
-    )
-    rate, gate = (keras.Variable(1.0, trainable=False, name=name, aggregation="mean") for name in ("rate", "gate"))
-    rules = Rules(seed=config.seed, **{key: getattr(game, key) for key in _RULES})
-    objective = component.build(adversarial, game.objective.model_dump())
-    model = Gan(generator, discriminator, objective, _terms(config, config.precision), rules, gate)
-    own = {key: getattr(game, key) or getattr(config.train, key) for key in ("learning_rate", "schedule", "optimizer")}
-    its = game.model_copy(update=own)
-    model.compile(_optimizer(config, config.train, rate, ema=config.train.ema), _optimizer(config, its, rate, gate))
-    state = State(
-        Player(generator, model.generator_optimizer), rate, Player(discriminator, model.discriminator_optimizer),
-        (gate, model.accuracy),
-    )  # fmt: skip
-    return model, state
-
-
-def _optimizer(
-    config: "Config", options: "Train | Game", *factors: "keras.Variable", ema: float | None = None
-) -> "keras.optimizers.Optimizer":
-    from sr_keras import optimization
-
-    steps = config.train.epochs * config.train.steps_per_epoch
-    schedule = optimization.Schedule(
-        options.learning_rate, steps=steps, factors=factors, **options.schedule.model_dump()
-    )
-    return optimization.optimizer(schedule, **options.optimizer.model_dump(), ema=ema, clip_norm=options.clip_norm)
-
-
-def _terms(config: "Config", precision: str) -> "list[Term]":
-    """Builds the losses; what networks they hold compute in `precision`."""
-    from sr_keras import component, losses
-    from sr_keras.content import Term
-
-    found = []
-    with _policy(precision):
-        for loss in config.losses:
-            options = loss.model_dump(exclude={"weight"})
-            found.append(Term(loss.name, loss.weight, component.build(losses, options)))
-    return found
-
-
-def _measures(config: "Config") -> "dict[str, Measure]":
-    """Returns what a game is watched by on whole validation pictures: its content terms and the drift of colours."""
-    import numpy as np
-    import tensorflow as tf
-
-    from sr_keras import metrics, scoring
-
-    def of_term(term: "Term") -> "Measure":
-        function = tf.function(term.function, reduce_retracing=True)
-        return lambda pair, sr: scoring.perceptual_distance(function, pair.hr, sr)
-
-    drift = {"colour_drift": lambda pair, sr: metrics.colour_drift(pair.lr, np.asarray(sr))}
-    return {term.name: of_term(term) for term in _terms(config, "float32")} | drift
 
 
 def _batches(
@@ -226,6 +140,8 @@ def _check_fits(
     """Finds before the first step what would break in it: sizes that the network or a loss can't take."""
     import tensorflow as tf
 
+    from sr_keras import _players as players
+
     if config.train.batch % replicas:
         raise InputError(f"train.batch must be a multiple of the {replicas} devices, got {config.train.batch}.")
     low, size = patches.patch // config.scale, tuple(twin.input_shape[1:3])
@@ -238,7 +154,7 @@ def _check_fits(
                 + "; set data.patch and the model's height and width to fit the pictures."
             )
     blank = tf.zeros((1, patches.patch, patches.patch, twin.output_shape[3]))
-    for term in _terms(config, config.precision):
+    for term in players.terms(config, config.precision):
         try:
             term.function(blank, blank)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -299,38 +215,6 @@ def _warn(console: "Console", message: str) -> None:
 def _report_left_out(patches: "Patches", console: "Console") -> None:
     if patches.left_out:
         _warn(console, f"left out {patches.left_out} pictures smaller than data.patch={patches.patch}")
-
-
-@contextlib.contextmanager
-def _policy(precision: str) -> Iterator[None]:
-    """Makes the layers that are built within it compute in `precision`."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _network(config: "Config", channels: int, precision: str) -> "keras.Model":
-    from sr_keras import models
-
-    return _built(models, "model", config.model, precision, scale=config.scale, channels=channels)
-
-
-def _built(family: "ModuleType", kind: str, spec: "Component", precision: str, **given: Any) -> "keras.Model":
-    """Builds a network; what it says against its options or sizes is the user's to mend."""
-    from sr_keras import component
-
-    try:
-        with _policy(precision):
-            return component.build(family, spec.model_dump(), **given)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{kind} {spec.name}: {error}") from error
 
 
 def _resumed(run: Run, state: "State", config: "Config", console: "Console") -> "Record":
@@ -487,6 +371,7 @@ def _only_one(run: Run) -> Iterator[None]:
 
 def _summary(run: Run) -> str:
     r = json.loads(run.results.read_text(encoding="utf-8"))
+    r = {key: math.inf if value is None else value for key, value in r.items()}  # bicubic at scale 1 is the picture
     return (
         f"{run.folder}: finished, {r['steps']} steps; validation PSNR-Y {r['psnr']:.2f} dB, "
         f"{r['gain']:+.2f} dB over bicubic ({r['bicubic_psnr']:.2f}); SSIM {r['ssim']:.4f}\n"

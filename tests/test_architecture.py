@@ -51,10 +51,11 @@ FLOORS = [
         "upscaler",
         "pipeline",
     },
+    {"_players"},  # a part of the verb train
     VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SEE_CONFIG = VERBS | {"config", "recipe", "run"}
+SEE_CONFIG = VERBS | {"_players", "config", "recipe", "run"}
 
 
 def imported(source: str) -> set[str]:

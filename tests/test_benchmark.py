@@ -83,6 +83,13 @@ def test_input_reports_the_store_and_both_ways_to_read_files(tmp_path):
 
 
 @on_linux
+def test_degradation_reports_each_of_them_and_its_stages(tmp_path):
+    tiny = ("--rounds", 1, "--seconds", 0.05, "--batch", 2, "--patch", 32, "--names", "real_world")
+    (samples, stages), _ = measured(tmp_path, "degradation", *tiny)
+    assert [row["degradation"] for row in samples] == ["bicubic", "real_world"]
+    assert {"Poisson noise", "JPEG", "sharpening"} <= {row["stage"] for row in stages}
+
+
 def test_a_store_is_not_read_into_memory(tmp_path):
     (tmp_path / "work").mkdir()
     words = ("memory", "--gigabytes", 0.1, "--seconds", 0.5, "--folder", tmp_path / "work")

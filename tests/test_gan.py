@@ -184,7 +184,7 @@ def test_a_dominant_discriminator_is_reported(tmp_path, photographs, monkeypatch
     assert "the discriminator wins: it is paused until below 0.9" in console.export_text()
 
 
-def test_a_lost_discriminator_is_reported_once(tmp_path, photographs):
+def test_a_lost_discriminator_is_reported(tmp_path, photographs):
     # What it says does not depend on the picture: it is right about every real one and wrong about every fake.
     slow = "adversarial={discriminator: {name: patch, filters: 2}, learning_rate: 1e-12, window: 2, weight: 0}"
     console = listener()
