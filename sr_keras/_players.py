@@ -5,6 +5,7 @@ A part of the verb `train`, beside which only verbs see a `Config`.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
@@ -12,75 +13,112 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sr_keras import adversarial, component, content, discriminators, losses, metrics, models, optimization, scoring
+from sr_keras import (
+    adversarial,
+    component,
+    content,
+    degradations,
+    discriminators,
+    losses,
+    metrics,
+    models,
+    optimization,
+    scoring,
+)  # fmt: skip
+from sr_keras.adversarial._objective import Objective
 from sr_keras.callbacks import Measure
 from sr_keras.config import Component, Config, Game, Train
 from sr_keras.content import Term
+from sr_keras.data import Degrade
 from sr_keras.errors import InputError
 from sr_keras.gan import Gan, Rules
 from sr_keras.state import Player, State
 
-_RULES = ("weight", "start", "ramp", "discriminator_steps", "window", "pause_above", "resume_below")
 
-
-def supervised(config: Config, generator: keras.Model, channels: int) -> tuple[keras.Model, State]:
+def supervised(config: Config, generator: keras.Model, terms: list[Term]) -> tuple[keras.Model, State]:
     """Compiles the generator with the sum of the losses."""
-    rate = keras.Variable(1.0, trainable=False, name="rate")
+    counter, rate = _counter(), _factor("rate")
     optimizer = _optimizer(config, config.train, rate, ema=config.train.ema)
-    content.compile_supervised(generator, terms(config, config.precision), optimizer)
-    return generator, State(Player(generator, generator.optimizer), rate)
+    content.compile_supervised(generator, terms, optimizer)
+    return generator, State(Player(generator, generator.optimizer), counter, rate)
 
 
-def game(config: Config, generator: keras.Model, channels: int) -> tuple[keras.Model, State]:
+def game(config: Config, generator: keras.Model, terms: list[Term]) -> tuple[keras.Model, State]:
     """Sets the generator against a discriminator, which shares the learning rate's options where it has no own."""
     options = config.adversarial
-    sizes = {"patch": config.data.patch, "channels": channels}
+    sizes = {"patch": config.data.patch, "channels": generator.output_shape[-1]}
     discriminator = _built(discriminators, "discriminator", options.discriminator, config.precision, **sizes)
-    rate, gate = (keras.Variable(1.0, trainable=False, name=name, aggregation="mean") for name in ("rate", "gate"))
-    rules = Rules(seed=config.seed, **{key: getattr(options, key) for key in _RULES})
-    objective = component.build(adversarial, options.objective.model_dump())
-    model = Gan(generator, discriminator, objective, terms(config, config.precision), rules, gate)
-    own = {
-        key: getattr(options, key) or getattr(config.train, key) for key in ("learning_rate", "schedule", "optimizer")
-    }
-    its = options.model_copy(update=own)
-    model.compile(_optimizer(config, config.train, rate, ema=config.train.ema), _optimizer(config, its, rate, gate))
+    objective = _built(adversarial, "objective", options.objective, "float32")
+    _check_penalty(objective, discriminator, options)
+    counter, rate, gate = _counter(), _factor("rate"), _factor("gate")
+    own = {field.name: getattr(options, field.name) for field in fields(Rules) if field.name != "seed"}
+    model = Gan(generator, discriminator, objective, terms, Rules(seed=config.seed, **own), gate)
+    shared = {key: getattr(config.train, key) for key in ("learning_rate", "schedule", "optimizer")}
+    its = options.model_copy(update={key: getattr(options, key) or value for key, value in shared.items()})
+    model.compile(
+        _optimizer(config, config.train, rate, ema=config.train.ema),
+        _optimizer(config, its, rate, gate, every=options.discriminator_steps),
+    )
     state = State(
-        Player(generator, model.generator_optimizer), rate, Player(discriminator, model.discriminator_optimizer),
-        (gate, model.accuracy),
+        Player(generator, model.generator_optimizer), counter, rate,
+        Player(discriminator, model.discriminator_optimizer), (gate, model.accuracy),
     )  # fmt: skip
     return model, state
 
 
+def _counter() -> keras.Variable:
+    return keras.Variable(0, trainable=False, dtype="int32", name="steps", aggregation="only_first_replica")
+
+
+def _factor(name: str) -> keras.Variable:
+    return keras.Variable(1.0, trainable=False, name=name, aggregation="mean")
+
+
+def _check_penalty(objective: Objective, discriminator: keras.Model, options: Game) -> None:
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in discriminator.layers)
+    if objective.gradient_penalty and normalised:
+        raise InputError(
+            f"objective {options.objective.name}: its penalty is of each picture alone, but discriminator "
+            f"{options.discriminator.name} normalises over the batch; take patch with normalisation: none, or unet."
+        )
+
+
 def _optimizer(
-    config: Config, options: Train | Game, *factors: keras.Variable, ema: float | None = None
+    config: Config, options: Train | Game, *factors: keras.Variable, ema: float | None = None, every: int = 1
 ) -> keras.optimizers.Optimizer:
     steps = config.train.epochs * config.train.steps_per_epoch
     schedule = optimization.Schedule(
-        options.learning_rate, steps=steps, factors=factors, **options.schedule.model_dump()
+        options.learning_rate, steps=steps, every=every, factors=factors, **options.schedule.model_dump()
     )
-    return optimization.optimizer(schedule, **options.optimizer.model_dump(), ema=ema, clip_norm=options.clip_norm)
+    # Keras clips on each device what is then summed, the gradient of its part of the mean loss.
+    clip_norm = options.clip_norm and options.clip_norm / tf.distribute.get_strategy().num_replicas_in_sync
+    return optimization.optimizer(schedule, **options.optimizer.model_dump(), ema=ema, clip_norm=clip_norm)
 
 
 def terms(config: Config, precision: str) -> list[Term]:
-    """Builds the losses; what networks they hold compute in `precision`."""
-    found = []
-    with _policy(precision):
-        for loss in config.losses:
-            options = loss.model_dump(exclude={"weight"})
-            found.append(Term(loss.name, loss.weight, component.build(losses, options)))
+    """Builds the losses, whose networks compute in `precision`; a second one of a name is called `name_2`."""
+    found: list[Term] = []
+    for loss in config.losses:
+        before = sum(other.name == loss.name for other in config.losses[: len(found)])
+        function = _built(losses, "loss", loss, precision, without=("weight",))
+        found.append(Term(f"{loss.name}_{before + 1}" if before else loss.name, loss.weight, function))
     return found
 
 
-def measures(config: Config) -> dict[str, Measure]:
+def degradation(config: Config) -> Degrade:
+    """Builds what makes LR from HR."""
+    return _built(degradations, "degradation", config.degradation, "float32", scale=config.scale)
+
+
+def measures(terms: list[Term]) -> dict[str, Measure]:
     """Returns what a game is watched by on whole validation pictures: its content terms and the drift of colours."""
 
     def of_term(term: Term) -> Measure:
         function = tf.function(term.function, reduce_retracing=True)
-        return lambda pair, sr: scoring.perceptual_distance(function, pair.hr, sr)
+        return lambda pair, sr: scoring.distance(function, pair.hr, sr)
 
     drift = {"colour_drift": lambda pair, sr: metrics.colour_drift(pair.lr, np.asarray(sr))}
-    return {term.name: of_term(term) for term in terms(config, "float32")} | drift
+    return {term.name: of_term(term) for term in terms} | drift
 
 
 @contextlib.contextmanager
@@ -99,11 +137,13 @@ def network(config: Config, channels: int, precision: str) -> keras.Model:
     return _built(models, "model", config.model, precision, scale=config.scale, channels=channels)
 
 
-def _built(family: ModuleType, kind: str, spec: Component, precision: str, **given: Any) -> keras.Model:
-    """Builds a network; what it says against its options or sizes is the user's to mend."""
+def _built(
+    family: ModuleType, kind: str, spec: Component, precision: str, *, without: tuple[str, ...] = (), **given: Any
+) -> Any:
+    """Builds a component; what it says against its options or sizes is the user's to mend."""
     try:
         with _policy(precision):
-            return component.build(family, spec.model_dump(), **given)
+            return component.build(family, spec.model_dump(exclude=set(without)), **given)
     except InputError:
         raise
     except ValueError as error:

@@ -21,7 +21,7 @@ _PROFILED = (10, 20)  # steps of this process
 class TensorBoard(StepCallback):
     """Writes what the logs hold every `every` steps, and what a validation found.
 
-    `samples` is a sheet of degraded pictures, uint8 `[H, W, 3]`, shown once.
+    `samples` is a sheet of LR pictures, uint8 `[H, W, 3]`, shown at the start.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class TensorBoard(StepCallback):
 
         with self.writer.as_default(step=self.step):
             hp.hparams(dict(self.hparams))
-            if self.step == 0:
+            if self.step == 0 and not self.record.rollbacks:
                 _write_graph("generator", self.validate.twin)
                 if self.state.discriminator:
                     _write_graph("discriminator", self.state.discriminator.network)

@@ -74,27 +74,24 @@ class StepCallback(keras.callbacks.Callback):
 class NotFiniteError(ArithmeticError):
     """A loss or a weight became infinite or not a number by `step`."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
-        self.step = step
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what} not finite at step {step}")
 
 
 class Guard(StepCallback):
-    """Raises `NotFiniteError` before anything is logged or saved from a loss or weights that are not finite.
+    """Raises `NotFiniteError` before a loss that is not finite is logged, or validated and saved what it made.
 
-    `every` are the intervals at which something is. The logs hold means, so that no step in between is missed.
+    `every` are the intervals at which that is done. The logs hold means, so that no step in between is missed.
     """
 
-    def __init__(self, state: State, checkpoint: "Checkpoint", *, every: Sequence[int], first_step: int) -> None:
+    def __init__(self, *, every: Sequence[int], first_step: int) -> None:
         super().__init__(first_step)
-        self.state, self.checkpoint, self.every = state, checkpoint, every
+        self.every = every
 
     def after_step(self, logs: Mapping[str, float]) -> None:
-        saved = self.checkpoint.due(self.step)
-        if not saved and all(self.step % interval for interval in self.every):
-            return
-        if not math.isfinite(float(logs.get("loss", 0.0))) or (saved and not self.state.is_finite()):
-            raise NotFiniteError(self.step)
+        due = any(self.step % interval == 0 for interval in self.every)
+        if due and not math.isfinite(float(logs.get("loss", 0.0))):
+            raise NotFiniteError("the loss is", self.step)
 
 
 class Validate(StepCallback):
@@ -119,7 +116,10 @@ class Validate(StepCallback):
 
     def validate(self) -> None:
         """Scores the averaged weights now; writes generator.keras if they are to be kept."""
-        self.twin.set_weights(self.state.averaged_weights())
+        averages = self.state.averaged_weights()
+        if not all(np.isfinite(average).all() for average in averages):
+            raise NotFiniteError("the averaged weights are", self.step)
+        self.twin.set_weights(averages)
         before, record = self.record.measures, self.record
         found = [self._scored(pair) for pair in self.pairs]
         record.psnr, record.ssim = (scoring.mean(values[name] for values in found) for name in ("psnr", "ssim"))
@@ -181,14 +181,23 @@ class Checkpoint(StepCallback):
             self.model.stop_training = True
 
     def save(self) -> None:
-        """Writes progress.json, then the checkpoint; a run killed in between repeats the same steps."""
+        """Saves the state as it is; weights that are not finite raise `NotFiniteError` instead."""
         if self._saved_at != self.step:
+            if not self.state.is_finite():
+                raise NotFiniteError("the weights are", self.step)
             now = time.time()
             self.record.seconds += now - self._since
-            self._since, self.record.step = now, self.step
-            self.record.save(self.run)
-            write_whole(self.run.last, lambda beside: beside.write_bytes(self.state.packed()))
+            self._since = now
+            save(self.run, self.state, self.record, self.step)
             self._saved_at = self.step
+
+
+def save(run: Run, state: State, record: Record, step: int) -> None:
+    """Writes progress.json, then the checkpoint; a run killed in between repeats the same steps."""
+    record.step = step
+    record.save(run)
+    packed = state.packed(step)
+    write_whole(run.last, lambda beside: beside.write_bytes(packed))
 
 
 class Balance(StepCallback):

@@ -131,8 +131,15 @@ class Game(Section):
     optimizer: Annotated[Optimizer | None, BeforeValidator(_named)] = None
     clip_norm: float | None = Field(default=None, gt=0, description="largest global norm of its gradient")
     window: int = Field(default=200, gt=0, description="steps over which the discriminator's accuracy is averaged")
-    pause_above: float = Field(default=0.98, gt=0.5, description="accuracy at which the discriminator is paused")
-    resume_below: float = Field(default=0.9, gt=0.5, description="accuracy at which it goes on")
+    pause_above: float = Field(default=0.98, gt=0.5, le=1, description="accuracy at which it is paused; 1: never")
+    resume_below: float = Field(default=0.9, gt=0.5, le=1, description="accuracy at which it goes on")
+
+    @model_validator(mode="after")
+    def _pause_ends(self) -> "Game":
+        low, high = self.resume_below, self.pause_above
+        if low > high:
+            raise ValueError(f"resume_below must not be above pause_above, got {low} and {high}; try {high}")
+        return self
 
 
 class Config(Section):

@@ -4,24 +4,16 @@ Both gradients of a step are taken at the same weights, from one forward pass of
 code does by turns, since their discriminator learns from the picture that the generator made before its own step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from sr_keras import content
+from sr_keras.adversarial._objective import Objective
 from sr_keras.content import Term
-
-
-class Objective(Protocol):
-    """The losses of the game on logits; `sr_keras.adversarial` makes them."""
-
-    generator_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    discriminator_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    gradient_penalty: Callable[..., tf.Tensor] | None
-    margins: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -34,20 +26,21 @@ class Rules:
     """
 
     weight: float
-    start: int = 0
-    ramp: int = 0
-    discriminator_steps: int = 1
-    window: int = 200
-    pause_above: float = 0.98
-    resume_below: float = 0.9
-    seed: int = 0
+    start: int
+    ramp: int
+    discriminator_steps: int
+    window: int
+    pause_above: float
+    resume_below: float
+    seed: int
 
 
 class Gan(keras.Model):
     """Trains `generator` against `discriminator`; `fit` takes `(lr, hr)` batches `[n*B, H, W, C]` in [0, 1].
 
-    `n` is the rules' `discriminator_steps`: the generator learns from the last part of a batch, the discriminator from
-    every part. `gate` is the factor of the discriminator's learning rate, 0 while it is paused; `accuracy` its average.
+    `n` is the rules' `discriminator_steps`: the discriminator learns from n parts of a batch one after another, the
+    generator from the last; a part is every n-th sample, so that it is the same on any number of devices. `gate` is the
+    factor of the discriminator's learning rate, 0 while it is paused; `accuracy` the average of its accuracy.
 
     The logs hold the total `loss`, the content terms by name, `adversarial`, the batch's `psnr`, the norms of both
     gradients before they are clipped, and what the discriminator thinks: its loss, mean logits of `real` and `fake`.
@@ -80,11 +73,11 @@ class Gan(keras.Model):
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         """Plays one step of the generator and `discriminator_steps` of the discriminator; returns the logs."""
-        number = self.rules.discriminator_steps
-        parts = list(zip(tf.split(data[0], number), tf.split(data[1], number), strict=True))
+        count = self.rules.discriminator_steps
+        parts = [(data[0][number::count], data[1][number::count]) for number in range(count)]
         for number, (lr, hr) in enumerate(parts[:-1]):
             self._train_discriminator(lr, hr, number)
-        found = self._train_both(*parts[-1], len(parts) - 1)
+        found = self._train_both(*parts[-1], count - 1)
         for tracker in self.trackers:
             tracker.update_state(found[tracker.name])
         return {tracker.name: tracker.result() for tracker in self.trackers}
@@ -109,10 +102,7 @@ class Gan(keras.Model):
             scaled = self._scaled_loss(self.generator_optimizer, found["loss"])
             found["discriminator_loss"] = self._discriminator_loss(real, fake, hr, tf.stop_gradient(sr), number)
             scaled_discriminator = self._scaled_loss(self.discriminator_optimizer, found["discriminator_loss"])
-        variables = self.generator.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        found["gradient_norm"] = _norm(gradients, self.generator_optimizer)
-        self.generator_optimizer.apply(gradients, variables)
+        found["gradient_norm"] = _apply(self.generator_optimizer, tape, scaled, self.generator)
         found |= self._apply_discriminator(tape, scaled_discriminator, real, fake)
         found["adversarial_weight"], found["psnr"] = weight, tf.reduce_mean(content.psnr(hr, sr))
         return found
@@ -128,13 +118,11 @@ class Gan(keras.Model):
         average = tf.convert_to_tensor(self.accuracy)
         gate = tf.where(average < self.rules.resume_below, 1.0, tf.convert_to_tensor(self.gate))
         self.gate.assign(tf.where(average > self.rules.pause_above, 0.0, gate))
-        variables = self.discriminator.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self.discriminator_optimizer.apply(gradients, variables)
+        norm = _apply(self.discriminator_optimizer, tape, loss, self.discriminator)
         return {
             "discriminator_real": tf.reduce_mean(real), "discriminator_fake": tf.reduce_mean(fake),
             "discriminator_accuracy": accuracy, "discriminator_paused": 1.0 - tf.convert_to_tensor(self.gate),
-            "discriminator_gradient_norm": _norm(gradients, self.discriminator_optimizer),
+            "discriminator_gradient_norm": norm,
         }  # fmt: skip
 
     def _discriminator_loss(
@@ -162,7 +150,7 @@ class Gan(keras.Model):
 
 
 def _scaled(optimizer: keras.optimizers.Optimizer, network: keras.Model) -> keras.optimizers.Optimizer:
-    half = any(layer.dtype_policy.name == "mixed_float16" for layer in network.layers)
+    half = any(layer.dtype_policy.name == "mixed_float16" for layer in network._flatten_layers())
     return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
 
 
@@ -170,8 +158,18 @@ def _iterations(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer).iterations)
 
 
-def _norm(gradients: Sequence[tf.Tensor], optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    """Returns the gradients' global norm; under mixed_float16 the scale of the loss is divided out."""
-    norm = tf.linalg.global_norm(gradients)
+def _apply(
+    optimizer: keras.optimizers.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, network: keras.Model
+) -> tf.Tensor:
+    """Takes a step and returns the gradient's global norm before it is clipped; of several devices, their mean.
+
+    Under mixed_float16 the scale of the loss is divided out of it.
+    """
+    variables = network.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    norm = tf.linalg.global_norm(gradients) * tf.distribute.get_strategy().num_replicas_in_sync
     scale = getattr(optimizer, "dynamic_scale", None)
-    return norm if scale is None else norm / tf.convert_to_tensor(scale)
+    if scale is not None:
+        norm /= tf.convert_to_tensor(scale)
+    optimizer.apply(gradients, variables)
+    return norm

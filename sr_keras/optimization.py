@@ -13,22 +13,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, then constant, cosine (Loshchilov and Hutter, 2017) or multi-step.
 
     `steps` is the length of the whole run, `final` the cosine's last value as a part of `learning_rate`, `milestones`
-    the steps at which `multi_step` multiplies the rate by `gamma`. The rate is multiplied by the `factors`, variables
-    that whoever made them may change while training runs.
+    the steps at which `multi_step` multiplies the rate by `gamma`. `every` says how many steps of the optimizer are one
+    of the run. The rate is multiplied by the `factors`, variables that whoever made them may change meanwhile.
     """
 
     def __init__(
         self, learning_rate: float, *, name: Literal["constant", "cosine", "multi_step"] = "constant",
         steps: int = 1, warmup: int = 0, milestones: tuple[int, ...] = (), gamma: float = 0.5, final: float = 0.0,
-        factors: Sequence[keras.Variable] = (),
+        every: int = 1, factors: Sequence[keras.Variable] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.learning_rate, self.name, self.steps, self.warmup = learning_rate, name, steps, warmup
         self.milestones, self.gamma, self.final = tuple(milestones), gamma, final
-        self.factors = tuple(factors)
+        self.every, self.factors = every, tuple(factors)
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
+        step = ops.cast(step // self.every, "float32")
         rate = self.learning_rate * self._shape(step)
         for factor in self.factors:
             rate = rate * factor
@@ -47,7 +47,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict:
         return {
             "learning_rate": self.learning_rate, "name": self.name, "steps": self.steps, "warmup": self.warmup,
-            "milestones": self.milestones, "gamma": self.gamma, "final": self.final,
+            "milestones": self.milestones, "gamma": self.gamma, "final": self.final, "every": self.every,
         }  # fmt: skip
 
 

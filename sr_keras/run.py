@@ -23,7 +23,7 @@ class Run:
 
     @property
     def generator(self) -> Path:
-        """The network to use: the best by validation PSNR, averaged weights, float32."""
+        """The network to use, averaged weights, float32: the best by validation PSNR, of a game the last."""
         return self.folder / "generator.keras"
 
     @property

@@ -35,7 +35,7 @@ def scores(
 ) -> Iterator[Score]:
     """Predicts every LR picture (uint8 `[h, w, C]` -> float `[h*scale, w*scale, C]` in [0, 1]) and compares it.
 
-    `perceptual` is a loss `f(hr, sr)` for `perceptual_distance`, which does not depend on the protocol.
+    `perceptual` is a loss `f(hr, sr)` for `distance`, which does not depend on the protocol.
     """
     for pair in pairs:
         start = time.perf_counter()
@@ -43,11 +43,11 @@ def scores(
         seconds = time.perf_counter() - start
         truth, result = protocol.prepare(pair.hr, scale), protocol.prepare(sr, scale)
         size = sr.shape[0] * sr.shape[1] / 1e6
-        distance = None if perceptual is None else perceptual_distance(perceptual, pair.hr, sr)
-        yield Score(pair.name, metrics.psnr(truth, result), metrics.ssim(truth, result), seconds, size, distance)
+        found = None if perceptual is None else distance(perceptual, pair.hr, sr)
+        yield Score(pair.name, metrics.psnr(truth, result), metrics.ssim(truth, result), seconds, size, found)
 
 
-def perceptual_distance(loss: Callable, hr: np.ndarray, sr: np.ndarray) -> float:
+def distance(loss: Callable, hr: np.ndarray, sr: np.ndarray) -> float:
     """Returns `loss(hr, sr)` of whole pictures `[H, W, C]` (uint8, uint16 or float in [0, 1]), 0 where they are equal.
 
     Both are rounded to 8 bits, no border is cut, and a grey picture is repeated to three channels. In float32.

@@ -32,13 +32,15 @@ class Player:
 
 @dataclass(frozen=True)
 class State:
-    """The state of a training; the generator's optimizer counts its steps.
+    """The state of a training.
 
-    `rate` is the factor of every learning rate, halved at each roll-back; `others` are variables that no network and
-    no optimizer holds.
+    `counter` holds the steps done when the state was last saved: the optimizers' own counts stand still where float16
+    overflows and a step is left out. `rate` is the factor of every learning rate, halved at each roll-back; `others`
+    are variables that no network and no optimizer holds.
     """
 
     generator: Player
+    counter: keras.Variable
     rate: keras.Variable
     discriminator: Player | None = None
     others: Sequence[keras.Variable] = ()
@@ -49,32 +51,35 @@ class State:
 
     @property
     def variables(self) -> list:
-        return [*(variable for player in self.players for variable in player.variables), self.rate, *self.others]
+        own = (variable for player in self.players for variable in player.variables)
+        return [*own, self.counter, self.rate, *self.others]
 
     @property
     def step(self) -> int:
-        """The number of steps done, on one device or several."""
-        return int(ops.convert_to_numpy(_inner(self.generator.optimizer).iterations))
+        """The number of steps done when the state was saved or restored."""
+        return int(ops.convert_to_numpy(self.counter))
 
     def averaged_weights(self) -> list:
         """Returns the generator's weights, the moving averages in place of the trained ones if there are any.
 
+        What is not trained, such as the statistics of batch normalisation, is not averaged.
         `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
         """
         network, optimizer = self.generator.network, _inner(self.generator.optimizer)
         trained = network.get_weights()
-        if not optimizer.use_ema or self.step == 0:
+        if not optimizer.use_ema or int(ops.convert_to_numpy(optimizer.iterations)) == 0:
             return trained
         optimizer.finalize_variable_values(network.trainable_variables)
         averaged = network.get_weights()
         network.set_weights(trained)
         return averaged
 
-    def packed(self) -> bytes:
-        """Packs all variables as an .npz file.
+    def packed(self, step: int) -> bytes:
+        """Packs all variables as an .npz file; `step` is how many are done.
 
         It is made in memory: on a full disk the HDF5 library of `save_weights` prints pages of errors and crashes.
         """
+        self.counter.assign(step)
         file = io.BytesIO()
         np.savez(file, *(ops.convert_to_numpy(variable) for variable in self.variables))
         return file.getvalue()
@@ -84,7 +89,7 @@ class State:
         with np.load(file) as packed:
             variables, values = self.variables, [packed[name] for name in packed.files]
         if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
-            raise ValueError("it is of another network or optimizer")
+            raise ValueError("it is of another network, optimizer or version")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 

@@ -26,6 +26,7 @@ _DTYPES = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }  # fmt: skip
+_MOST = 2**30  # elements of a tensor: an expanded one may claim any number
 _WRAPPERS = ("params_ema", "params", "state_dict")  # Real-ESRGAN's files hold both of the first; the average is better
 
 
@@ -175,7 +176,7 @@ class _Tensor:
         if min([first, *self.shape, *self.strides]) < 0:
             raise ValueError
         last = first + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        if math.prod(self.shape) and last >= len(flat):
+        if math.prod(self.shape) and (last >= len(flat) or math.prod(self.shape) > _MOST):
             raise ValueError
         if not math.prod(self.shape):
             return np.zeros(self.shape, flat.dtype)
@@ -192,11 +193,9 @@ def _rebuilt_parameter(tensor: _Tensor, *_ignored: Any) -> _Tensor:
 
 
 def _tensors(path: Path, tree: Any) -> dict[str, _Tensor]:
-    while isinstance(tree, dict):
-        wrapper = next((name for name in _WRAPPERS if isinstance(tree.get(name), dict)), None)
-        if wrapper is None:
-            break
-        tree = tree[wrapper]
+    for _ in range(3):  # a pickle may hold itself
+        wrappers = [name for name in _WRAPPERS if isinstance(tree, dict) and isinstance(tree.get(name), dict)]
+        tree = tree[wrappers[0]] if wrappers else tree
     found = {n: v for n, v in tree.items() if isinstance(v, _Tensor)} if isinstance(tree, dict) else {}
     if not found:
         raise InputError(f"{path}: holds no dict of tensors; give a file of torch.save(model.state_dict(), ...).")

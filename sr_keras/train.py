@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
 
     from sr_keras.callbacks import NotFiniteError, Record, Validate, Watch
     from sr_keras.config import Config
+    from sr_keras.content import Term
     from sr_keras.data import Degrade, Pair, Patches, Pictures, WaitClock
     from sr_keras.state import State
 
@@ -40,7 +41,7 @@ _MOST_ROLLBACKS = 2
 def train(
     config: "Config", run: Run, *, strategy: "tf.distribute.Strategy | None" = None, console: "Console | None" = None
 ) -> "keras.Model":
-    """Trains, or goes on with, the network of `config` in the folder `run`; returns the best averaged float32 weights.
+    """Trains, or goes on with, the network of `config` in the folder `run`; returns the kept averaged float32 weights.
 
     `strategy` defaults to all visible GPUs. Raises `InputError` for data, options or a run folder that do not fit.
     """
@@ -48,7 +49,7 @@ def train(
     from rich.console import Console
 
     from sr_keras import _players as players
-    from sr_keras import callbacks, component, data, degradations, devices
+    from sr_keras import callbacks, data, devices
     from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
@@ -56,7 +57,7 @@ def train(
     steps = config.train.epochs * config.train.steps_per_epoch
     keras.utils.set_random_seed(config.seed)
 
-    degrade = component.build(degradations, config.degradation.model_dump(), scale=config.scale)
+    degrade = players.degradation(config)
     patches = data.Patches(
         _sources(config, "train", console), config.scale, config.data.patch, config.seed, config.data.augment,
         config.data.shuffle_channels,
@@ -68,35 +69,35 @@ def train(
     channels = 1 if config.data.channels == "y" else patches.channels
     twin = players.network(config, channels, "float32")
     with strategy.scope():
+        terms = players.terms(config, config.precision)
         play = players.supervised if config.adversarial is None else players.game
-        model, state = play(config, players.network(config, channels, config.precision), channels)
+        model, state = play(config, players.network(config, channels, config.precision), terms)
         record = _resumed(run, state, config, console)
-    measures = {} if config.adversarial is None else players.measures(config)
-    _check_fits(config, patches, twin, validation, strategy.num_replicas_in_sync)
+    _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
-    start = io.BytesIO() if run.last.is_file() else io.BytesIO(state.packed())
+    measures = players.measures(players.terms(config, "float32")) if config.adversarial else {}
+    start = None if run.last.is_file() else state.packed(0)
     while (first := state.step) < steps:
         clock = data.WaitClock() if strategy.num_replicas_in_sync == 1 else None
-        batches = _batches(config, patches, degrade, first, clock)
-        samples = _samples(batches) if first == 0 and config.adversarial else None
         validate = callbacks.Validate(
             twin, state, validation, run, record, lambda line: _warn(console, line), scale=config.scale,
             every=config.train.steps_per_epoch, first_step=first, measures=measures,
             keep_last=config.adversarial is not None,
         )  # fmt: skip
+        samples = _samples(_batches(config, patches, degrade, first, None)) if first == 0 else None
         watch = _watch(config, run, state, record, validate, samples, clock, console, first=first, steps=steps)
         console.print(f"{steps - first} steps to {run.folder}; Ctrl-C saves and stops", highlight=False, soft_wrap=True)
         try:
             with watch.running():
                 model.fit(
-                    batches, steps_per_epoch=steps - first, epochs=1, shuffle=False, verbose=0,
-                    callbacks=list(watch.callbacks),
+                    _batches(config, patches, degrade, first, clock), steps_per_epoch=steps - first, epochs=1,
+                    shuffle=False, verbose=0, callbacks=list(watch.callbacks),
                 )  # fmt: skip
         except callbacks.NotFiniteError as error:
             _roll_back(run, state, record, start, error, console)
         if watch.checkpoint.stopped:
-            raise Stopped(run, watch.checkpoint.step)
+            raise Stopped(run, state.step)
     _write_results(run, config, record, validation, state.step, twin)
     return _finished(run, twin)
 
@@ -120,27 +121,29 @@ def _samples(batches: "tf.data.Dataset", most: int = 16) -> "np.ndarray":
 
 
 def _roll_back(
-    run: Run, state: "State", record: "Record", start: io.BytesIO, error: "NotFiniteError", console: "Console"
+    run: Run, state: "State", record: "Record", start: bytes | None, error: "NotFiniteError", console: "Console"
 ) -> None:
-    """Returns to the last checkpoint (or to `start`) at half the learning rate; gives up the third time."""
+    """Returns to the last checkpoint (or to `start`) at half the learning rate, and saves that; gives up in the end."""
+    from sr_keras.callbacks import save
+
     if record.rollbacks == _MOST_ROLLBACKS:
         raise InputError(
             f"{run.folder}: {error}, though the learning rate was halved {_MOST_ROLLBACKS} times; what was saved "
             "before stays. Set a lower train.learning_rate or a train.clip_norm, in another --run."
         )
-    state.restore(run.last if run.last.is_file() else start)
+    state.restore(run.last if run.last.is_file() or start is None else io.BytesIO(start))
     state.rate.assign(state.rate / 2.0)
     record.rollbacks += 1
+    save(run, state, record, state.step)
     _warn(console, f"{error}: back to step {state.step}, at half the learning rate")
 
 
 def _check_fits(
-    config: "Config", patches: "Patches", twin: "keras.Model", validation: "list[Pair]", replicas: int
-) -> None:
+    config: "Config", patches: "Patches", twin: "keras.Model", terms: "list[Term]", validation: "list[Pair]",
+    replicas: int,
+) -> None:  # fmt: skip
     """Finds before the first step what would break in it: sizes that the network or a loss can't take."""
     import tensorflow as tf
-
-    from sr_keras import _players as players
 
     if config.train.batch % replicas:
         raise InputError(f"train.batch must be a multiple of the {replicas} devices, got {config.train.batch}.")
@@ -154,7 +157,7 @@ def _check_fits(
                 + "; set data.patch and the model's height and width to fit the pictures."
             )
     blank = tf.zeros((1, patches.patch, patches.patch, twin.output_shape[3]))
-    for term in players.terms(config, config.precision):
+    for term in terms:
         try:
             term.function(blank, blank)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -259,7 +262,7 @@ def _watch(
     epoch, log = config.train.steps_per_epoch, config.train.log_every
     every = config.train.checkpoint_every or epoch
     checkpoint = callbacks.Checkpoint(run, state, record, every=every, total=steps, first_step=first)
-    guard = callbacks.Guard(state, checkpoint, every=(epoch, log), first_step=first)
+    guard = callbacks.Guard(every=(epoch, log, every), first_step=first)
     page = board.TensorBoard(
         run, state, record, validate, hparams=config_file.scalars(config), samples=samples, clock=clock, every=log,
         histograms=config.train.weight_histograms, profile=config.train.profile, panels=4, first_step=first,
@@ -273,7 +276,7 @@ def _watch(
 def _write_results(
     run: Run, config: "Config", record: "Record", validation: "list[Pair]", steps: int, twin: "keras.Model"
 ) -> None:
-    """Writes results.json: the best validation figures under protocol y, beside bicubic's on the same pictures."""
+    """Writes results.json: the figures of what was kept, protocol y, beside bicubic's on the same pictures."""
     from sr_keras import __version__, metrics, predictor, scoring
 
     bicubic = predictor.interpolation("bicubic", config.scale)

@@ -102,8 +102,8 @@ def test_the_perceptual_distance_is_of_values_rounded_to_8_bits():
     from sr_keras import scoring
 
     hr, sr = np.zeros((3, 4, 1), np.uint16), np.full((3, 4, 1), 0.4 / 255, np.float32)
-    assert scoring.perceptual_distance(lambda hr, sr: np.abs(hr - sr).max(), hr, sr) == 0.0
-    assert scoring.perceptual_distance(lambda hr, sr: np.abs(hr - sr).max(), hr, 2 * sr) == pytest.approx(1 / 255)
+    assert scoring.distance(lambda hr, sr: np.abs(hr - sr).max(), hr, sr) == 0.0
+    assert scoring.distance(lambda hr, sr: np.abs(hr - sr).max(), hr, 2 * sr) == pytest.approx(1 / 255)
 
 
 @pytest.mark.usefixtures("absolute_error")
@@ -125,7 +125,7 @@ def test_the_perceptual_distance_of_the_truth_is_zero_and_of_bicubic_is_not(fold
     from sr_keras import component, losses, scoring
 
     hr = image.read(folder / "HR" / "a.png")
-    assert scoring.perceptual_distance(component.build(losses, "perceptual"), hr, hr) == 0.0
+    assert scoring.distance(component.build(losses, "perceptual"), hr, hr) == 0.0
     assert evaluate.evaluate("bicubic", folder, scale=2, perceptual=True).perceptual > 0.1
 
 

@@ -108,3 +108,8 @@ def test_the_rate_is_multiplied_by_factors_that_may_change():
     assert float(schedule(50)) == pytest.approx(0.025)
     gate.assign(0.0)
     assert float(schedule(50)) == 0.0
+
+
+def test_an_optimizer_of_several_steps_in_one_has_the_rate_of_that_one():
+    slow, quick = (Schedule(0.1, name="cosine", steps=100, warmup=4, every=every) for every in (1, 3))
+    assert [float(quick(step)) for step in range(0, 30)] == [float(slow(step // 3)) for step in range(0, 30)]
