@@ -51,7 +51,7 @@ def complaint(load, text, *overrides):
         ("data: {valid: []}", "data.valid: Tuple should have at least 1 item"),
         ("data: {patch: 97}", "data.patch must be a multiple of the scale 2, got 97; try 96."),
         ("{scale: 4, data: {patch: 2}}", "data.patch must be a multiple of the scale 4, got 2; try 4."),
-        ("adversarial: {name: vanilla}", "adversarial: Input should be None"),
+        ("adversarial: {weigth: 1}", "unknown key 'adversarial.weigth' (did you mean 'weight'?)"),
         ("3: x", "3: Keys should be strings, got 3."),
         ("scale: [2", "is not YAML (while parsing a flow sequence"),
         ("scale: *x", "is not YAML (found undefined alias"),

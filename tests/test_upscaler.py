@@ -78,10 +78,12 @@ def pixels(height, width, channels, dtype, seed=0):
 def test_tiles_give_the_whole_picture(opened, name, height, width, tile, channels, dtype):
     lr = pixels(height, width, channels, dtype)
     whole, tiled = of(None, opened[name], tile=1000)(lr), of(None, opened[name], tile=tile)(lr)
-    if dtype == np.float32:
-        assert np.abs(whole - tiled).max() <= 1e-5
-    else:
+    if dtype == np.uint8:
         np.testing.assert_array_equal(whole, tiled)
+    elif dtype == np.uint16:  # a last bit of float32 may turn the rounding: srresnet, 2x31 in tiles of 1
+        assert np.abs(whole.astype(np.int32) - tiled).max() <= 1
+    else:
+        assert np.abs(whole - tiled).max() <= 1e-5
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
