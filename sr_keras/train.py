@@ -54,6 +54,10 @@ def train(
 
     console = console or Console(quiet=True)
     config = _resolved(config, run, devices.precision(config.precision))
+    if config.start_from and not run.last.is_file() and not Path(config.start_from).exists():
+        raise InputError(
+            f"start_from {config.start_from}: there is no such run; train it first, or set start_from=null."
+        )
     steps = config.train.epochs * config.train.steps_per_epoch
     keras.utils.set_random_seed(config.seed)
 
@@ -129,7 +133,7 @@ def _roll_back(
     if record.rollbacks == _MOST_ROLLBACKS:
         raise InputError(
             f"{run.folder}: {error}, though the learning rate was halved {_MOST_ROLLBACKS} times; what was saved "
-            "before stays. Set a lower train.learning_rate or a train.clip_norm, in another --run."
+            "before stays. Set lower learning rates or a clip_norm, of train and of adversarial, in another --run."
         )
     state.restore(run.last if run.last.is_file() or start is None else io.BytesIO(start))
     state.rate.assign(state.rate / 2.0)
@@ -248,7 +252,11 @@ def _start_from(generator: "keras.Model", place: str, scale: int, console: "Cons
         raise InputError(
             f"start_from {place}: only {taken} of {total} weights fit model {generator.name}; take a like network."
         )
-    console.print(f"start_from {place}: took {taken} of {total} weights")
+    line = f"start_from {place}: took {taken} of {total} weights"
+    if taken == total:
+        console.print(line)
+    else:
+        _warn(console, f"{line}; the last {total - taken} begin anew")
 
 
 def _watch(

@@ -268,9 +268,9 @@ def test_bsrgans_correlated_noise_has_channels_that_differ_and_go_together():
         (
             "blur_noise_jpeg",
             {"sigma": (2.0, 1.0)},
-            r"sigma must be two values, low and high, within 0 ... 4, got \(2.0, 1",
+            r"sigma must be two values, the low one first, within 0 ... 4, got \(2.0, 1",
         ),
-        ("bsrgan", {"jpeg": (0, 95)}, "jpeg must be two values, low and high, within 1 ... 100"),
+        ("bsrgan", {"jpeg": (0, 95)}, "jpeg must be two values, the low one first, within 1 ... 100"),
         ("bsrgan", {"halved": 2.0}, "halved must be a probability within 0 ... 1, got 2.0"),
         ("real_world", {"noise2": (-1.0, 3.0)}, "noise must be two values"),
         ("real_world", {"resize": (0.2, 0.8)}, "resize must be two factors, 0.01 <= low <= 1 <= high <= 4, got"),

@@ -28,7 +28,10 @@ class Crop:
     @classmethod
     def of(cls, text: str) -> "Crop":
         name, _, place = text.rpartition(":")
-        left, top = (int(number) for number in place.split(","))
+        try:
+            left, top = (int(number) for number in place.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"write NAME:X,Y, such as coffee:60,60; got {text!r}") from None
         return cls(name, left, top)
 
 
@@ -46,8 +49,10 @@ def sheet(
     rows = []
     for crop in crops:
         hr = image.crop_to_multiple(_photograph(crop.name, folder), scale)
-        if crop.left + side > hr.shape[1] or crop.top + side > hr.shape[0]:
-            raise InputError(f"{crop.name}: is {hr.shape[1]}x{hr.shape[0]}, too small for a crop at that place.")
+        if min(crop.left, crop.top) < 0 or crop.left + side > hr.shape[1] or crop.top + side > hr.shape[0]:
+            raise InputError(
+                f"{crop.name}: is {hr.shape[1]}x{hr.shape[0]}; {side}x{side} at {crop.left},{crop.top} does not fit in."
+            )
         lr = resize.imresize(hr, 1 / scale)
         pictures = [*(image.to_uint8(way(lr)) for way in ways), hr]
         place = (slice(crop.top, crop.top + side), slice(crop.left, crop.left + side))
@@ -65,7 +70,8 @@ def _photograph(name: str, folder: Path | None) -> np.ndarray:
 
     if not hasattr(skimage.data, name):
         raise InputError(f"{name}: is no photograph of scikit-image's; give --data a folder.")
-    return getattr(skimage.data, name)()
+    pixels = getattr(skimage.data, name)()
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _title(words: Sequence[str], side: int) -> np.ndarray:
@@ -81,12 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="run folders or model files of one scale")
     parser.add_argument("--titles", nargs="+", metavar="TEXT", help="of the models (default: their names)")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="of photographs (default: scikit-image's)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="of photographs that --crops names with their endings (default: scikit-image's)",
+    )
     parser.add_argument(
         "--crops", nargs="+", type=Crop.of, metavar="NAME:X,Y", default=[Crop.of(c) for c in CROPS], help="places in HR"
     )
-    parser.add_argument("--side", type=int, default=192, help="of a crop, in pixels (default: 192)")
-    parser.add_argument("-o", "--out", type=Path, default=Path("crops.png"))
+    parser.add_argument("--side", type=cli.positive, default=192, help="of a crop, in pixels (default: 192)")
+    parser.add_argument("-o", "--out", type=Path, default=Path("crops.png"), help="default: crops.png")
     options = parser.parse_args(argv)
     titles = options.titles or [Path(model).name for model in options.models]
     if len(titles) != len(options.models):

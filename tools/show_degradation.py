@@ -31,7 +31,9 @@ def draw(*, picture: Path, degradation: str, scale: int, count: int, seed: int, 
     """Writes the sheet and prints its path."""
     hr = middle(image.to_uint8(image.read(picture)), scale)
     if hr.size == 0:
-        raise InputError(f"{picture}: is smaller than one LR pixel at scale {scale}; take a larger picture.")
+        raise InputError(
+            f"{picture}: its middle of {SIDE}x{SIDE} at most is smaller than one LR pixel at scale {scale}."
+        )
     pictures = {"HR": hr} | {
         f"{degradation} {k}": degraded(hr, degradation, scale, k) for k in range(seed, seed + count)
     }

@@ -61,7 +61,7 @@ def check_range(name: str, limits: Range, least: float, most: float) -> None:
     """Raises `ValueError` unless `limits` are a low and a high value, in order, within [least, most]."""
     low, high = limits
     if not least <= low <= high <= most:
-        raise ValueError(f"{name} must be two values, low and high, within {least} ... {most}, got {limits}.")
+        raise ValueError(f"{name} must be two values, the low one first, within {least} ... {most}, got {limits}.")
 
 
 def check_chance(name: str, chance: float) -> None:
