@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from sr_keras import (
@@ -26,12 +25,12 @@ from sr_keras import (
     scoring,
 )  # fmt: skip
 from sr_keras.adversarial._objective import Objective
-from sr_keras.callbacks import Measure
 from sr_keras.config import Component, Config, Game, Train
 from sr_keras.content import Term
 from sr_keras.data import Degrade
 from sr_keras.errors import InputError
 from sr_keras.gan import Gan, Rules
+from sr_keras.scoring import Measure
 from sr_keras.state import Player, State
 
 
@@ -100,7 +99,7 @@ def terms(config: Config, precision: str) -> list[Term]:
     found: list[Term] = []
     for loss in config.losses:
         before = sum(other.name == loss.name for other in config.losses[: len(found)])
-        function = _built(losses, "loss", loss, precision, without=("weight",))
+        function = _built(losses, "loss", Component(**loss.model_dump(exclude={"weight"})), precision)
         found.append(Term(f"{loss.name}_{before + 1}" if before else loss.name, loss.weight, function))
     return found
 
@@ -112,13 +111,8 @@ def degradation(config: Config) -> Degrade:
 
 def measures(terms: list[Term]) -> dict[str, Measure]:
     """Returns what a game is watched by on whole validation pictures: its content terms and the drift of colours."""
-
-    def of_term(term: Term) -> Measure:
-        function = tf.function(term.function, reduce_retracing=True)
-        return lambda pair, sr: scoring.distance(function, pair.hr, sr)
-
-    drift = {"colour_drift": lambda pair, sr: metrics.colour_drift(pair.lr, np.asarray(sr))}
-    return {term.name: of_term(term) for term in terms} | drift
+    drift = {"colour_drift": lambda pair, sr: metrics.colour_drift(pair.lr, sr)}
+    return {term.name: scoring.of_loss(term.function) for term in terms} | drift
 
 
 @contextlib.contextmanager
@@ -137,13 +131,11 @@ def network(config: Config, channels: int, precision: str) -> keras.Model:
     return _built(models, "model", config.model, precision, scale=config.scale, channels=channels)
 
 
-def _built(
-    family: ModuleType, kind: str, spec: Component, precision: str, *, without: tuple[str, ...] = (), **given: Any
-) -> Any:
+def _built(family: ModuleType, kind: str, spec: Component, precision: str, **given: Any) -> Any:
     """Builds a component; what it says against its options or sizes is the user's to mend."""
     try:
         with _policy(precision):
-            return component.build(family, spec.model_dump(exclude=set(without)), **given)
+            return component.build(family, spec.model_dump(), **given)
     except InputError:
         raise
     except ValueError as error:

@@ -26,7 +26,6 @@ from sr_keras.run import Run
 from sr_keras.state import State
 
 Warn = Callable[[str], None]
-Measure = Callable[[Pair, np.ndarray], float]
 
 VISIBLE_DRIFT = 2.3  # of metrics.colour_drift
 
@@ -98,12 +97,12 @@ class Validate(StepCallback):
     """Every `every` steps: the averaged weights go into the float32 twin, it is scored, and saved if it is to be kept.
 
     Kept is the best by PSNR, or with `keep_last` the last one: what an adversarial game learns costs PSNR. `measures`
-    are figures beside PSNR and SSIM, by name, of a pair and its SR `[H, W, C]` in [0, 1].
+    are figures beside PSNR and SSIM, by name.
     """
 
     def __init__(
         self, twin: keras.Model, state: State, pairs: Sequence[Pair], run: Run, record: Record, warn: Warn, *,
-        scale: int, every: int, first_step: int, measures: Mapping[str, Measure], keep_last: bool,
+        scale: int, every: int, first_step: int, measures: Mapping[str, scoring.Measure], keep_last: bool,
     ) -> None:  # fmt: skip
         super().__init__(first_step)
         self.twin, self.state, self.pairs, self.run, self.record = twin, state, pairs, run, record
@@ -121,9 +120,12 @@ class Validate(StepCallback):
             raise NotFiniteError("the averaged weights are", self.step)
         self.twin.set_weights(averages)
         before, record = self.record.measures, self.record
-        found = [self._scored(pair) for pair in self.pairs]
-        record.psnr, record.ssim = (scoring.mean(values[name] for values in found) for name in ("psnr", "ssim"))
-        record.measures = {name: scoring.mean(values[name] for values in found) for name in self.measures}
+        protocol = metrics.PROTOCOLS["y"]
+        found = list(
+            scoring.scores(self.predict, self.pairs, scale=self.scale, protocol=protocol, measures=self.measures)
+        )
+        record.psnr, record.ssim = (scoring.mean(getattr(score, name) for score in found) for name in ("psnr", "ssim"))
+        record.measures = {name: scoring.mean(score.measures[name] for score in found) for name in self.measures}
         drift = record.measures.get("colour_drift", 0.0)
         if drift > VISIBLE_DRIFT >= before.get("colour_drift", 0.0):
             self.warn(
@@ -132,11 +134,6 @@ class Validate(StepCallback):
         if self.keep_last or record.psnr > record.best_psnr or not self.run.generator.is_file():
             write_model(self.run.generator, self.twin)
             record.best_psnr, record.best_ssim, record.best_step = record.psnr, record.ssim, self.step
-
-    def _scored(self, pair: Pair) -> dict[str, float]:
-        sr = self.predict(pair.lr)
-        score = next(scoring.scores(lambda _: sr, [pair], scale=self.scale, protocol=metrics.PROTOCOLS["y"]))
-        return {"psnr": score.psnr, "ssim": score.ssim} | {name: f(pair, sr) for name, f in self.measures.items()}
 
 
 def write_model(path: Path, model: keras.Model) -> None:
@@ -214,15 +211,16 @@ class Balance(StepCallback):
     def after_step(self, logs: Mapping[str, float]) -> None:
         if self.step % self.every:
             return
-        accuracy, now = float(self.model.accuracy.numpy()), self._found()
+        accuracy = float(self.model.accuracy.numpy())
+        now = self._found(accuracy)
         if now and now != self._was:
             self.warn(f"step {self.step}: accuracy {accuracy:.2f}, {now}")
         elif self._was and not now:
             self.warn(f"step {self.step}: accuracy {accuracy:.2f}, the discriminator plays on")
         self._was = now
 
-    def _found(self) -> str:
-        rules, accuracy = self.model.rules, float(self.model.accuracy.numpy())
+    def _found(self, accuracy: float) -> str:
+        rules = self.model.rules
         if float(self.model.gate.numpy()) == 0.0:
             return f"the discriminator wins: it is paused until below {rules.resume_below}"
         if self.step > rules.start + rules.ramp + 3 * rules.window and accuracy < 0.5 + self.margin:

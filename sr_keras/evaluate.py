@@ -59,8 +59,7 @@ def evaluate(
 
     tf.config.experimental.enable_tensor_float_32_execution(False)  # NVIDIA GPUs would keep 10 bits of the mantissa
     rule = metrics.PROTOCOLS[protocol]
-    # As a function, because Keras in eager mode keeps every feature map to the end: 1.1 GB per megapixel
-    loss = tf.function(component.build(losses, "perceptual"), reduce_retracing=True) if perceptual else None
+    measures = {"perceptual": scoring.of_loss(component.build(losses, "perceptual"))} if perceptual else None
     predict = predictor.open_model(model, scale)
     bicubic = predictor.interpolation("bicubic", predict.scale)
     found, pictures = [], []
@@ -68,11 +67,20 @@ def evaluate(
         if not found:
             predict(pair.lr)  # the first call traces or allocates; it is not to be timed
         ours, base = (
-            next(scoring.scores(p, [pair], scale=predict.scale, protocol=rule, perceptual=loss))
+            next(scoring.scores(p, [pair], scale=predict.scale, protocol=rule, measures=measures))
             for p in (predict, bicubic)
         )
         found.append(ours)
-        pictures.append(Picture(ours.name, ours.psnr, ours.ssim, base.psnr, ours.perceptual, base.perceptual))
+        pictures.append(
+            Picture(
+                ours.name,
+                ours.psnr,
+                ours.ssim,
+                base.psnr,
+                ours.measures.get("perceptual"),
+                base.measures.get("perceptual"),
+            )
+        )
     return Evaluation(
         model=model, data=str(folder), scale=predict.scale, protocol=protocol,
         psnr=scoring.mean(p.psnr for p in pictures), ssim=scoring.mean(p.ssim for p in pictures),

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sr_keras import content
 from sr_keras.adversarial._objective import Objective
 from sr_keras.content import Term
+from sr_keras.state import inner
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Gan(keras.Model):
         if self.objective.gradient_penalty is None:
             return loss
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step = tf.cast(_iterations(self.generator_optimizer), tf.int32)
+        step = tf.cast(inner(self.generator_optimizer).iterations, tf.int32)
         seed = tf.stack([step, tf.cast(replica, tf.int32) * self.rules.discriminator_steps + number])
         seed = tf.random.experimental.stateless_fold_in(seed, self.rules.seed)
         return loss + self.objective.gradient_penalty(
@@ -140,7 +141,7 @@ class Gan(keras.Model):
         )
 
     def _weight(self) -> tf.Tensor:
-        step = tf.cast(_iterations(self.generator_optimizer), tf.float32)
+        step = tf.cast(inner(self.generator_optimizer).iterations, tf.float32)
         return self.rules.weight * tf.clip_by_value((step - self.rules.start + 1.0) / max(self.rules.ramp, 1), 0.0, 1.0)
 
     @staticmethod
@@ -152,10 +153,6 @@ class Gan(keras.Model):
 def _scaled(optimizer: keras.optimizers.Optimizer, network: keras.Model) -> keras.optimizers.Optimizer:
     half = any(layer.dtype_policy.name == "mixed_float16" for layer in network._flatten_layers())
     return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
-
-
-def _iterations(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer).iterations)
 
 
 def _apply(

@@ -1,20 +1,23 @@
 """PSNR, SSIM and more of a predictor over pictures, one protocol; used while training and by `evaluate`."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from sr_keras import image, metrics
 from sr_keras.data import Pair
+
+Measure = Callable[[Pair, np.ndarray], float]  # of a pair and its SR, float `[H, W, C]` in [0, 1]
 
 
 @dataclass(frozen=True)
 class Score:
     """What one picture got; `seconds` is the time of the prediction alone, `megapixels` the size of its output.
 
-    `perceptual` is None where it was not asked for.
+    `measures` are the figures beside PSNR and SSIM that were asked for, by name.
     """
 
     name: str
@@ -22,20 +25,16 @@ class Score:
     ssim: float
     seconds: float
     megapixels: float
-    perceptual: float | None = None
+    measures: Mapping[str, float]
 
 
 def scores(
-    predict: Callable[[np.ndarray], np.ndarray],
-    pairs: Iterable[Pair],
-    *,
-    scale: int,
-    protocol: metrics.Protocol,
-    perceptual: Callable | None = None,
-) -> Iterator[Score]:
+    predict: Callable[[np.ndarray], np.ndarray], pairs: Iterable[Pair], *, scale: int, protocol: metrics.Protocol,
+    measures: Mapping[str, Measure] | None = None,
+) -> Iterator[Score]:  # fmt: skip
     """Predicts every LR picture (uint8 `[h, w, C]` -> float `[h*scale, w*scale, C]` in [0, 1]) and compares it.
 
-    `perceptual` is a loss `f(hr, sr)` for `distance`, which does not depend on the protocol.
+    The `measures` do not depend on the protocol.
     """
     for pair in pairs:
         start = time.perf_counter()
@@ -43,17 +42,22 @@ def scores(
         seconds = time.perf_counter() - start
         truth, result = protocol.prepare(pair.hr, scale), protocol.prepare(sr, scale)
         size = sr.shape[0] * sr.shape[1] / 1e6
-        found = None if perceptual is None else distance(perceptual, pair.hr, sr)
+        found = {name: measure(pair, sr) for name, measure in (measures or {}).items()}
         yield Score(pair.name, metrics.psnr(truth, result), metrics.ssim(truth, result), seconds, size, found)
 
 
-def distance(loss: Callable, hr: np.ndarray, sr: np.ndarray) -> float:
-    """Returns `loss(hr, sr)` of whole pictures `[H, W, C]` (uint8, uint16 or float in [0, 1]), 0 where they are equal.
+def of_loss(loss: Callable) -> Measure:
+    """Makes a loss `f(hr, sr)` a measure of whole pictures, both rounded to 8 bits, grey ones repeated; in float32.
 
-    Both are rounded to 8 bits, no border is cut, and a grey picture is repeated to three channels. In float32.
+    It runs as a graph: Keras in eager mode keeps every feature map of a network to the end, 1.1 GB per megapixel.
     """
-    both = (image.with_channels(image.to_float(image.to_uint8(pixels)), 3)[None] for pixels in (hr, sr))
-    return float(loss(*both))
+    function = tf.function(loss, reduce_retracing=True)
+
+    def measure(pair: Pair, sr: np.ndarray) -> float:
+        both = (image.with_channels(image.to_float(image.to_uint8(pixels)), 3)[None] for pixels in (pair.hr, sr))
+        return float(function(*(tf.constant(pixels) for pixels in both)))
+
+    return measure
 
 
 def mean(values: Iterable[float]) -> float:

@@ -65,7 +65,7 @@ class State:
         What is not trained, such as the statistics of batch normalisation, is not averaged.
         `finalize_variable_values` is Keras' public way to the averages; the trained weights are put back at once.
         """
-        network, optimizer = self.generator.network, _inner(self.generator.optimizer)
+        network, optimizer = self.generator.network, inner(self.generator.optimizer)
         trained = network.get_weights()
         if not optimizer.use_ema or int(ops.convert_to_numpy(optimizer.iterations)) == 0:
             return trained
@@ -98,5 +98,6 @@ class State:
         return all(np.isfinite(w).all() for player in self.players for w in player.network.get_weights())
 
 
-def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer itself where another one around it scales the loss."""
     return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer

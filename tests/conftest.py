@@ -37,3 +37,13 @@ def photographs(tmp_path_factory):
     image.write(folder / "cat.png", skimage.data.chelsea()[100:164, 100:180])
     image.write(folder / "cup.png", skimage.data.coffee()[100:180, 200:264])
     return [f"data.train={folder}", f"data.valid={folder}"]
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    """Layers that are built meanwhile compute in bfloat16."""
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")

@@ -26,13 +26,6 @@ def seed():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.parametrize(("name", "patch"), PATCHES)
 def test_any_patch_gives_logits_of_one_channel(name, patch):
     model = _build(name, patch=patch)

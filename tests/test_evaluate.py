@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sr_keras import evaluate, image, resize
+from sr_keras.data import Pair
 from sr_keras.errors import InputError
 
 GOLDEN = [("Set5", 2, 33.674), ("Set5", 3, 30.405), ("Set5", 4, 28.430), ("Set14", 2, 30.232), ("Set14", 4, 25.997)]
@@ -102,8 +104,9 @@ def test_the_perceptual_distance_is_of_values_rounded_to_8_bits():
     from sr_keras import scoring
 
     hr, sr = np.zeros((3, 4, 1), np.uint16), np.full((3, 4, 1), 0.4 / 255, np.float32)
-    assert scoring.distance(lambda hr, sr: np.abs(hr - sr).max(), hr, sr) == 0.0
-    assert scoring.distance(lambda hr, sr: np.abs(hr - sr).max(), hr, 2 * sr) == pytest.approx(1 / 255)
+    largest = scoring.of_loss(lambda hr, sr: tf.reduce_max(tf.abs(hr - sr)))
+    assert largest(Pair("", hr, hr), sr) == 0.0
+    assert largest(Pair("", hr, hr), 2 * sr) == pytest.approx(1 / 255)
 
 
 @pytest.mark.usefixtures("absolute_error")
@@ -125,7 +128,7 @@ def test_the_perceptual_distance_of_the_truth_is_zero_and_of_bicubic_is_not(fold
     from sr_keras import component, losses, scoring
 
     hr = image.read(folder / "HR" / "a.png")
-    assert scoring.distance(component.build(losses, "perceptual"), hr, hr) == 0.0
+    assert scoring.of_loss(component.build(losses, "perceptual"))(Pair("", hr, hr), hr) == 0.0
     assert evaluate.evaluate("bicubic", folder, scale=2, perceptual=True).perceptual > 0.1
 
 

@@ -2,15 +2,12 @@
 
 import io
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import runs
 import tensorflow as tf
 from rich.console import Console
 
@@ -27,19 +24,10 @@ TINY = (
 OBJECTIVES = component.names(adversarial)
 
 
-def arrays(run):
-    with np.load(run.last) as packed:
-        return [packed[name] for name in packed.files]
-
-
 def trained(folder, *overrides, console=None):
     run = Run(folder)
     train.train(config_file.load("quickstart", [*TINY, *overrides]), run, console=console)
     return run
-
-
-def same(left, right):
-    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
 def network(name, scale=1):
@@ -157,11 +145,11 @@ def test_a_discriminator_that_wins_is_paused_and_one_that_lost_its_lead_goes_on(
     played(made, pictures)
     before = made.discriminator.get_weights()
     assert played(made, pictures)["discriminator_paused"] == 1.0
-    assert same(before, made.discriminator.get_weights())
+    assert runs.same(before, made.discriminator.get_weights())
     made.objective = made.objective._replace(margins=lambda real, fake: (tf.ones(4), -tf.ones(4)))
     made.reset_metrics()
     assert played(made, pictures)["discriminator_paused"] == 0.0
-    assert not same(before, made.discriminator.get_weights())
+    assert not runs.same(before, made.discriminator.get_weights())
 
 
 GREY = """
@@ -234,7 +222,7 @@ def test_a_loss_that_is_not_a_number_is_survived_at_half_the_rate(tmp_path, phot
     results = json.loads(run.results.read_text())
     assert (results["steps"], results["rollbacks"]) == (24, 1)
     assert "back to step 8, at half the learning rate" in console.export_text()
-    values = arrays(run)
+    values = runs.arrays(run)
     assert all(np.isfinite(value).all() for value in values)
     assert values[-1 if supervised else -3] == 0.5
 
@@ -243,7 +231,7 @@ def test_a_loss_that_stays_not_a_number_ends_the_run_and_keeps_what_was_saved(tm
     fault = planted(tmp_path, monkeypatch, "always", at=13, times=10**6)
     with pytest.raises(InputError, match=r"not finite at step 16, though the learning rate was halved 2 times.*lower"):
         trained(tmp_path / "run", *photographs, fault)
-    assert all(np.isfinite(value).all() for value in arrays(Run(tmp_path / "run")))
+    assert all(np.isfinite(value).all() for value in runs.arrays(Run(tmp_path / "run")))
     assert json.loads(Run(tmp_path / "run").progress.read_text())["step"] == 8
 
 
@@ -257,38 +245,14 @@ def test_before_the_first_checkpoint_a_run_goes_back_to_its_start(tmp_path, phot
 def test_a_game_killed_in_mid_epoch_ends_with_the_state_of_an_uninterrupted_one(tmp_path, photographs):
     slow = [*photographs, "train.checkpoint_every=3", "train.epochs=8", "adversarial.discriminator_steps=2"]
     whole = trained(tmp_path / "whole", *slow)
-    killed = Run(tmp_path / "killed")
-    words = [sys.executable, "-m", "sr_keras.train", *TINY, *slow, "--run", str(killed.folder)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not killed.last.is_file():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not killed.results.is_file()
+    killed = runs.killed_after_a_checkpoint(tmp_path / "killed", *TINY, *slow)
     trained(killed.folder, *slow)
-    assert same(arrays(whole), arrays(killed))
+    assert runs.same(runs.arrays(whole), runs.arrays(killed))
 
 
 def test_two_devices_play_as_one_with_the_same_global_batch(tmp_path, photographs):
-    script = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from sr_keras import config, train
-from sr_keras.run import Run
-from pathlib import Path
-more = ["adversarial.discriminator_steps=2"]
-settings = config.load("quickstart", {[*TINY, *photographs]!r} + more)
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert two.num_replicas_in_sync == 2
-train.train(settings, Run(Path("two")), strategy=two)
-train.train(settings, Run(Path("one")))
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    pairs = zip(arrays(Run(tmp_path / "one")), arrays(Run(tmp_path / "two")), strict=True)
-    assert max(float(np.abs(a.astype("float64") - b).max()) for a, b in pairs) < 1e-5
+    words = [*TINY, *photographs, "adversarial.discriminator_steps=2"]
+    assert runs.difference_on_two_devices(tmp_path, *words) < 1e-5
 
 
 def test_the_saved_generator_is_the_last_average_and_opens_as_any_other(tmp_path, photographs):
@@ -306,7 +270,7 @@ def test_the_saved_generator_is_the_last_average_and_opens_as_any_other(tmp_path
 def test_every_precision_and_discriminator_plays(tmp_path, photographs, precision, discriminator):
     other = f"adversarial={{discriminator: {{name: {discriminator}, filters: 4}}, weight: 0.1}}"
     run = trained(tmp_path / "run", *photographs, f"precision={precision}", other, "train.epochs=1")
-    values = arrays(run)
+    values = runs.arrays(run)
     assert len(values) > 20
     assert all(np.isfinite(value).all() for value in values)
 

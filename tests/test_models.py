@@ -39,13 +39,6 @@ def seed():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 def test_odd_sizes_scale_exactly(name, scale):
     model = _build(name, scale, TINY.get(name, {}))

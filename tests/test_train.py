@@ -5,11 +5,11 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import runs
 
 from sr_keras import config as config_file
 from sr_keras import train
@@ -22,40 +22,18 @@ TINY = (
 )  # fmt: skip
 
 
-def arrays(run):
-    with np.load(run.last) as packed:
-        return [packed[name] for name in packed.files]
-
-
 def trained(folder, *overrides):
     run = Run(folder)
     train.train(config_file.load("quickstart", [*TINY, *overrides]), run)
     return run
 
 
-def command(folder, *overrides):
-    return [sys.executable, "-m", "sr_keras.train", *TINY, *overrides, "--run", str(folder)]
-
-
-def same(left, right):
-    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
-
-
 def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, photographs):
     slow = [*photographs, "train.checkpoint_every=3", "train.epochs=40"]
     whole = trained(tmp_path / "whole", *slow)
-    process = subprocess.Popen(
-        command(tmp_path / "killed", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    killed = Run(tmp_path / "killed")
-    while not killed.last.is_file():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not killed.results.is_file()
+    killed = runs.killed_after_a_checkpoint(tmp_path / "killed", *TINY, *slow)
     trained(killed.folder, *slow)
-    assert same(arrays(whole), arrays(killed))
+    assert runs.same(runs.arrays(whole), runs.arrays(killed))
 
 
 @pytest.mark.slow
@@ -64,7 +42,7 @@ def test_five_random_kills_change_nothing(tmp_path, photographs):
     whole = trained(tmp_path / "whole", *slow)
     killed, random, kills = Run(tmp_path / "killed"), np.random.default_rng(), 0
     while not killed.results.is_file():
-        process = subprocess.Popen(command(killed.folder, *slow))
+        process = subprocess.Popen(runs.command(killed.folder, *TINY, *slow))
         try:
             process.wait(random.uniform(6.0, 9.0) if kills < 5 else None)
         except subprocess.TimeoutExpired:
@@ -72,12 +50,12 @@ def test_five_random_kills_change_nothing(tmp_path, photographs):
             process.wait()
             kills += 1
     assert kills == 5
-    assert same(arrays(whole), arrays(killed))
+    assert runs.same(runs.arrays(whole), runs.arrays(killed))
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, photographs):
     long = [*photographs, "train.checkpoint_every=3", "train.epochs=1000"]
-    process = subprocess.Popen(command(tmp_path / "run", *long), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(runs.command(tmp_path / "run", *TINY, *long), stderr=subprocess.PIPE, text=True)
     run = Run(tmp_path / "run")
     while not run.last.is_file():
         assert process.poll() is None
@@ -96,28 +74,12 @@ def test_more_epochs_go_on_from_the_end_of_a_finished_run(tmp_path, photographs)
     once = trained(tmp_path / "once", *constant, "train.epochs=5")
     twice = trained(tmp_path / "twice", *constant)
     trained(tmp_path / "twice", *constant, "train.epochs=5")
-    assert same(arrays(once), arrays(twice))
+    assert runs.same(runs.arrays(once), runs.arrays(twice))
 
 
 def test_two_devices_give_the_weights_of_one_with_the_same_global_batch(tmp_path, photographs):
-    script = f"""
-import sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from sr_keras import config, train
-from sr_keras.run import Run
-from pathlib import Path
-settings = config.load("quickstart", {[*TINY, *photographs]!r} + ["losses=[l1, {{name: ssim, weight: 0.1}}]"])
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert two.num_replicas_in_sync == 2
-train.train(settings, Run(Path("two")), strategy=two)
-train.train(settings, Run(Path("one")))
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    pairs = zip(arrays(Run(tmp_path / "one")), arrays(Run(tmp_path / "two")), strict=True)
-    assert max(float(np.abs(a.astype("float64") - b).max()) for a, b in pairs) < 1e-6
+    words = [*TINY, *photographs, "losses=[l1, {name: ssim, weight: 0.1}]"]
+    assert runs.difference_on_two_devices(tmp_path, *words) < 1e-6
 
 
 def test_weights_of_another_scale_are_taken_up_to_the_last_layer(tmp_path, photographs):
@@ -127,7 +89,7 @@ def test_weights_of_another_scale_are_taken_up_to_the_last_layer(tmp_path, photo
     start = [*photographs, "scale=3", "data.patch=24", f"start_from={source.folder}", "train.learning_rate=1e-30"]
     target = trained(tmp_path / "x3", *start, "train.ema=null")
     x2, x3 = (keras.saving.load_model(run.generator, compile=False).get_weights() for run in (source, target))
-    assert same(x2[:4], x3[:4])
+    assert runs.same(x2[:4], x3[:4])
     assert x2[4].shape != x3[4].shape
 
 
@@ -169,7 +131,7 @@ def test_a_disk_that_fills_while_saving_keeps_the_last_good_checkpoint(tmp_path,
     def limit():  # a file can't grow beyond this size: write() fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (run.last.stat().st_size // 2,) * 2)
 
-    more = command(run.folder, *photographs, "train.epochs=4")
+    more = runs.command(run.folder, *TINY, *photographs, "train.epochs=4")
     done = subprocess.run(more, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
@@ -210,7 +172,7 @@ def test_pairs_of_folders_are_learnt_from(tmp_path, photographs):
         image.write(lr / file.name, resize.imresize(image.read(file), 0.5))
     made = trained(tmp_path / "made", *photographs)
     paired = trained(tmp_path / "paired", f"data.train={{hr: {hr}, lr: {lr}}}", photographs[1])
-    assert not same(arrays(made), arrays(paired))
+    assert not runs.same(runs.arrays(made), runs.arrays(paired))
     assert json.loads(paired.results.read_text())["steps"] == 24
 
 
@@ -225,7 +187,7 @@ def test_loss_scaling_and_averages_survive_a_resume_under_float16(tmp_path, phot
     whole = trained(tmp_path / "whole", *half, "train.epochs=2")
     parts = trained(tmp_path / "parts", *half, "train.epochs=1")
     trained(parts.folder, *half, "train.epochs=2")
-    assert same(arrays(whole), arrays(parts))
+    assert runs.same(runs.arrays(whole), runs.arrays(parts))
 
 
 def test_a_first_start_that_failed_does_not_bind_the_folder(tmp_path, photographs):
