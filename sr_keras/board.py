@@ -123,6 +123,5 @@ def panel(pair: Pair, sr: np.ndarray, scale: int, *, side: int = 160) -> np.ndar
     bicubic = predictor.interpolation("bicubic", scale)(pair.lr)
     repeated = cv2.resize(pair.lr, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     strips = [repeated.reshape(pair.hr.shape), image.to_uint8(bicubic), image.to_uint8(sr), pair.hr]
-    gap = np.full((side, 4, 3), 255, np.uint8)
     parts = [image.with_channels(s[top : top + side, left : left + side], 3) for s in strips]
-    return np.concatenate([parts[0], gap, parts[1], gap, parts[2], gap, parts[3]], axis=1)
+    return image.contact_sheet(parts, columns=len(parts))
