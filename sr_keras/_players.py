@@ -22,6 +22,7 @@ from sr_keras import (
     metrics,
     models,
     optimization,
+    quantize,
     scoring,
 )  # fmt: skip
 from sr_keras.adversarial._objective import Objective
@@ -127,7 +128,19 @@ def _policy(precision: str) -> Iterator[None]:
 
 
 def network(config: Config, channels: int, precision: str) -> keras.Model:
-    """Builds the generator to compute in `precision`."""
+    """Builds the generator to compute in `precision`, fake-quantised if the config has a section for it."""
+    model = float_network(config, channels, precision)
+    if config.quantization is None:
+        return model
+    try:
+        with _policy(precision):
+            return quantize.fake_quantised(model, momentum=config.quantization.momentum)
+    except ValueError as error:
+        raise InputError(f"model {config.model.name}: {error}") from error
+
+
+def float_network(config: Config, channels: int, precision: str = "float32") -> keras.Model:
+    """Builds the generator without fake quantisation."""
     return _built(models, "model", config.model, precision, scale=config.scale, channels=channels)
 
 

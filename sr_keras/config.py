@@ -142,6 +142,16 @@ class Game(Section):
         return self
 
 
+class Quantization(Section):
+    """Quantisation-aware training: the network computes in the values that int8 has."""
+
+    ranges: Literal["minmax", "percentile", "mse"] = Field(
+        default="minmax", description="how the first ranges follow from what the float network computes"
+    )
+    pictures: int = Field(default=64, gt=0, description="LR pictures that these are measured on, from data.train")
+    momentum: float = Field(default=0.99, ge=0, le=1, description="of the ranges' moving averages; 1: they stay")
+
+
 class Config(Section):
     """A training run. A section's presence decides what is done: `adversarial: null` is supervised training."""
 
@@ -153,6 +163,7 @@ class Config(Section):
     losses: Terms = (Loss(name="l1"),)
     start_from: str | None = Field(default=None, description="a run folder or .keras file whose layers are taken over")
     adversarial: Game | None = Field(default=None, description="null: supervised training")
+    quantization: Quantization | None = Field(default=None, description="null: float training")
     data: Data = Data()
     train: Train = Train()
 

@@ -2,16 +2,13 @@
 
 import argparse
 import contextlib
-import hashlib
-import inspect
-import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sr_keras import cli
 from sr_keras.errors import InputError
@@ -20,72 +17,67 @@ from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
-    import numpy as np
 
+    from sr_keras._artifacts import Checked, Networks
     from sr_keras.config import Config
     from sr_keras.data import Pair
-    from sr_keras.exporters._artifact import Artifact
+    from sr_keras.exporters._tflite_metadata import About
     from sr_keras.predictor import Predictor
-    from sr_keras.recipe import Recipe, Target
-
-_LARGEST, _ODD = (96, 128), (75, 101)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """An artifact and what its own runtime made of real LR pictures of two sizes.
-
-    `max_abs_difference` is in units of [0, 1]; the PSNRs in dB over RGB (or Y for a network on luminance), the border
-    of `scale` pixels cut from HR's; `milliseconds` the median for a `timed_size` LR picture. The types say how numbers
-    become pixels: `dtype`, and for whole numbers `scale` and `zero_point`. `files` are all that belong to it, `file`
-    the one to open; `sha256` is of the file, or of the names and contents of all files in order.
-    """
-
-    file: str
-    files: tuple[str, ...]
-    kind: str
-    bytes: int
-    sha256: str
-    operators: tuple[str, ...]
-    input_type: dict[str, Any]
-    output_type: dict[str, Any]
-    max_abs_difference: float
-    psnr_vs_keras: float | None
-    psnr_vs_hr: float
-    milliseconds: float
-    timed_size: tuple[int, int]
-    fault: str | None = None
+    from sr_keras.recipe import Recipe
 
 
 class OverToleranceError(Exception):
     """At least one artifact is further from Keras than its recipe allows; nothing was written."""
 
 
-def export(model: Path, recipe: "Recipe", folder: Path) -> list[Checked]:
-    """Writes the artifacts of `recipe` and manifest.json into `folder`; returns what was measured.
+def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
+    """Writes the artifacts of `recipe`, manifest.json, report.md and report.html into `folder`; returns the checks.
 
     All are made and checked in a folder beside first: if one is over its tolerance, `OverToleranceError` carries the
     checks and `folder` stays as it was. Raises `InputError` for a model that can't be exported.
     """
+    from sr_keras import _artifacts as artifacts
+    from sr_keras import _export_report as report
     from sr_keras import predictor
 
     network, config = _opened(model)
     reference = predictor.of_keras(network, str(model))
-    pairs = _pictures(config, reference, "valid", most=4)
-    calibration = [_planes(pair.lr, reference.channels) for pair in _pictures(config, reference, "train", most=64)]
+    pairs = _pictures(config, reference, "valid", most=8)
+    calibration = [
+        artifacts.planes(pair.lr, reference.channels) for pair in _pictures(config, reference, "train", most=64)
+    ]
+    networks = _networks(network, config, recipe, pairs, calibration)
+    bench = artifacts.Bench(pairs, networks)
+    about = _about(networks.exact, reference, recipe)
     with _draft_beside(folder) as draft:
-        checked = [_made(target, network, reference, pairs, calibration, draft) for target in recipe.artifacts]
+        checked = [artifacts.made(target, bench, calibration, about, draft) for target in recipe.artifacts]
         if any(artifact.fault for artifact in checked):
             raise OverToleranceError(checked)
-        _publish(draft, folder, _manifest(network, reference, config, checked))
+        manifest = _manifest(networks.exact, reference, about, config, checked)
+        report.write(draft, model, manifest, checked, bench)
+        _publish(draft, folder, manifest)
     return checked
 
 
 def _opened(model: Path) -> "tuple[keras.Model, Config | None]":
-    from sr_keras import float32, predictor
+    from sr_keras import predictor
 
-    network = float32.float32_twin(predictor.open_network(model))
-    return network, Run(model).load_config() if Run(model).config.is_file() else None
+    return predictor.open_collapsed(model), Run(model).load_config() if Run(model).config.is_file() else None
+
+
+def _networks(
+    network: "keras.Model", config: "Config | None", recipe: "Recipe", pairs: "list[Pair]", calibration: list
+) -> "Networks":
+    """Finds what float files and what int8 files are made of."""
+    from sr_keras import _artifacts as artifacts
+    from sr_keras import predictor, quantize
+
+    base = None
+    if config is not None and config.quantization and config.start_from and Path(config.start_from).exists():
+        base = quantize.without_fake_quantisation(predictor.open_collapsed(Path(config.start_from)))
+    if quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts)):
+        return artifacts.with_ranges(network, base, recipe.int8, pairs, calibration)
+    return artifacts.Networks(network, None, network)
 
 
 @contextlib.contextmanager
@@ -112,6 +104,7 @@ def _pictures(
     """Takes real pictures: those of the run, or the embedded photographs where the run's data is not here."""
     from sr_keras import component, data, degradations
     from sr_keras import config as config_file
+    from sr_keras._artifacts import LARGEST
 
     scale, opened = reference.scale, None
     spec = config.degradation.model_dump() if config else "bicubic"
@@ -123,142 +116,30 @@ def _pictures(
             print(f"warning: {error} The embedded photographs are used instead.", file=sys.stderr)
     opened = opened or data.open_sources([config_file.Source(hr="photographs")], scale=scale, split=split)
     degrade = component.build(degradations, spec, scale=scale)
-    pairs = list(data.pairs(opened, degrade, scale=scale, most=most, crop=reference.size or _LARGEST))
+    pairs = list(data.pairs(opened, degrade, scale=scale, most=most, crop=reference.size or LARGEST))
     largest = max(min(pair.lr.shape[:2]) for pair in pairs)
     return [pair for pair in pairs if 2 * min(pair.lr.shape[:2]) >= largest]  # a tiny one would shrink them all
 
 
-def _made(
-    target: "Target",
-    network: "keras.Model",
-    reference: "Predictor",
-    pairs: "list[Pair]",
-    calibration: list,
-    draft: Path,
-) -> Checked:
-    """Writes one artifact into `draft`, opens it with its runtime and compares."""
-    from sr_keras import component, exporters
+def _about(network: "keras.Model", reference: "Predictor", recipe: "Recipe") -> "About":
+    from sr_keras import __version__, receptive_field
+    from sr_keras.exporters._tflite_metadata import About
 
-    save, options = component.resolve(exporters, target.options(), "save")
-    load, _ = component.resolve(exporters, target.name, "load")
-    fixed, size = reference.size, options.get("size")
-    if fixed and size and fixed != size:
-        raise InputError(f"{target.name}: the network takes only {fixed[0]}x{fixed[1]} pictures, not {tuple(size)}.")
-    given = {"calibration": calibration} if "calibration" in inspect.signature(save).parameters else {}
-    there = set(draft.iterdir())
-    path = save(network, draft, **options, **given)
-    if path in there:
-        raise InputError(f"{target.name}: two artifacts of the recipe have the name {path.name}; drop one.")
-    written = sorted({*draft.iterdir()} - there)
-    artifact = load(path)
-    figures = _compared(artifact, reference, pairs)
-    kind = " ".join([target.name, *(str(v) for k, v in options.items() if k == "precision")])
-    in_bytes, digest = _size_and_digest(written)
-    checked = Checked(
-        path.name,
-        tuple(file.name for file in written),
-        kind,
-        in_bytes,
-        digest,
-        artifact.operators,
-        artifact.input_type,
-        artifact.output_type,
-        **figures,
-    )
-    return _judged(checked, target)
+    try:
+        tiles = receptive_field.field(network)
+        halo, alignment = tiles.halo, tiles.alignment
+    except ValueError:  # a layer of the user's own
+        halo, alignment = None, 1
+    scale = reference.scale
+    return About(
+        network.name, f"Super-resolution: enlarges pictures {scale} times in height and width.", scale,
+        reference.channels, halo, alignment, recipe.author, recipe.license, f"sr_keras {__version__}",
+    )  # fmt: skip
 
 
-def _judged(checked: Checked, target: "Target") -> Checked:
-    if not math.isfinite(checked.max_abs_difference):
-        return replace(checked, fault="gives values that are no numbers")
-    if target.tolerance is not None and not checked.max_abs_difference <= target.tolerance:
-        return replace(checked, fault=f"differs by {checked.max_abs_difference:.1e}, allowed {target.tolerance:.1e}")
-    psnr = checked.psnr_vs_keras
-    if target.psnr is not None and psnr is not None and not psnr >= target.psnr:
-        return replace(checked, fault=f"{psnr:.1f} dB against Keras, at least {target.psnr:g} needed")
-    return checked
-
-
-def _compared(artifact: "Artifact", reference: "Predictor", pairs: "list[Pair]") -> dict[str, Any]:
-    """Runs the artifact on pictures of two sizes (of the one that it takes, if fixed) beside Keras."""
-    import time
-
-    import numpy as np
-
-    from sr_keras import image, metrics
-
-    scale, differences, against_keras, against_hr = reference.scale, [], [], []
-    sizes = [artifact.size] if artifact.size else [_LARGEST, _ODD]
-    for pair in pairs:
-        for wanted in sizes:
-            lr, hr = _fitted(pair, wanted, scale, reference.channels)
-            keras_sr, sr = reference.network(lr[None])[0], artifact(lr[None])[0]
-            differences.append(float(np.abs(sr - keras_sr).max()))
-            if artifact.run_uint8 is not None:
-                differences.append(_uint8_difference(artifact.run_uint8, reference, image.to_uint8(lr)))
-            against_keras.append(metrics.psnr(keras_sr * 255.0, sr * 255.0))
-            cut = [image.shave(p, scale) * 255.0 for p in (hr, np.clip(sr, 0.0, 1.0))]
-            against_hr.append(metrics.psnr(*cut))
-    lr, _ = _fitted(pairs[0], sizes[0], scale, reference.channels)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        artifact(lr[None])
-        times.append((time.perf_counter() - start) * 1e3)
-    finite = [p for p in against_keras if np.isfinite(p)]
-    return {
-        "max_abs_difference": float(np.max(differences)),  # a NaN stays one
-        "psnr_vs_keras": float(np.mean(finite)) if finite else None,
-        "psnr_vs_hr": float(np.mean(against_hr)),
-        "milliseconds": float(np.median(times)),
-        "timed_size": lr.shape[:2],
-    }
-
-
-def _uint8_difference(run: "Callable[[np.ndarray], np.ndarray]", reference: "Predictor", lr: "np.ndarray") -> float:
-    """Compares the uint8 entry with Keras' rounded output: 0 if they are a level apart at most, as rounding may be."""
-    import numpy as np
-
-    from sr_keras import image
-
-    expected = image.to_uint8(reference.network(image.to_float(lr[None])))
-    levels = int(np.abs(run(lr[None]).astype(int) - expected).max())
-    return levels / 255.0 if levels > 1 else 0.0
-
-
-def _fitted(pair: "Pair", size: tuple[int, int], scale: int, channels: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Cuts LR and HR to `size`, or mirrors them up to it: float32 in [0, 1]."""
-    import numpy as np
-
-    def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-        cut = pixels[:height, :width]
-        missing = [(0, height - cut.shape[0]), (0, width - cut.shape[1]), (0, 0)]
-        return _planes(np.pad(cut, missing, "symmetric"), channels)
-
-    height, width = size
-    return fit(pair.lr, height, width), fit(pair.hr, height * scale, width * scale)
-
-
-def _planes(pixels: "np.ndarray", channels: int) -> "np.ndarray":
-    """Maps a uint8 picture to the float32 planes that the network works on."""
-    from sr_keras import image
-
-    return image.with_channels(image.to_float(pixels), channels)
-
-
-def _size_and_digest(written: list[Path]) -> tuple[int, str]:
-    """Adds up the bytes of files or a folder; the digest of more than one file is that of their names and contents."""
-    folder = written[0] if written[0].is_dir() else written[0].parent
-    files = sorted(p for p in folder.rglob("*") if p.is_file()) if written[0].is_dir() else written
-    digest = hashlib.sha256()
-    for file in files:
-        if written[0].is_dir() or len(files) > 1:
-            digest.update(file.relative_to(folder).as_posix().encode())
-        digest.update(file.read_bytes())
-    return sum(file.stat().st_size for file in files), digest.hexdigest()
-
-
-def _manifest(network: "keras.Model", reference: "Predictor", config: "Config | None", checked: list[Checked]) -> dict:
+def _manifest(
+    network: "keras.Model", reference: "Predictor", about: "About", config: "Config | None", checked: "list[Checked]"
+) -> dict:
     from importlib import metadata
 
     from sr_keras import __version__, receptive_field
@@ -283,6 +164,8 @@ def _manifest(network: "keras.Model", reference: "Predictor", config: "Config | 
         "output": {"name": "sr", "range": [0.0, 1.0], "clipped": network.layers[-1].__class__.__name__ == "Clip"},
         "signatures": {"saved_model": ["serving_default", "serving_uint8"], "tflite": ["serving_default"]},
         "parameters": network.count_params(),
+        "author": about.author,
+        "license": about.license,
         "versions": versions,
         "config": config.model_dump(mode="json") if config else None,
         "artifacts": [{k: v for k, v in asdict(c).items() if k != "fault"} for c in checked],
@@ -306,49 +189,41 @@ def _publish(draft: Path, folder: Path, manifest: dict) -> None:
     write_json(folder / "manifest.json", manifest)
 
 
-def table(checked: Sequence[Checked]) -> str:
-    """Returns the Markdown table of the artifacts."""
-    rows = [
-        [
-            c.file, f"{c.bytes / 1024:.1f}", str(len(c.operators)), f"{c.max_abs_difference:.1e}",
-            "equal" if c.psnr_vs_keras is None else f"{c.psnr_vs_keras:.1f}", f"{c.psnr_vs_hr:.2f}",
-            f"{c.timed_size[0]}x{c.timed_size[1]}", f"{c.milliseconds:.1f}", "ok" if c.fault is None else "FAILED",
-        ]
-        for c in checked
-    ]  # fmt: skip
-    header = ["file", "KiB", "operators", "max diff", "dB vs Keras", "dB vs HR", "LR", "ms", ""]
-    return cli.markdown(header, rows)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", type=Path, help="run folder or .keras file")
-    names = "default, server, mobile, desktop"
+    names = "default, server, desktop, mobile, mobile_int8"
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help=f"recipe file or name: {names}")
+    parser.add_argument("--author", metavar="NAME", help="in the metadata of TFLite files (default: the recipe's)")
+    parser.add_argument("--license", metavar="NAME", help="of the weights, such as CC0-1.0 (default: the recipe's)")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="default: <MODEL>/export/<recipe>")
     options = parser.parse_args(argv)
     return cli.run(lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:
+    from sr_keras import _export_report as report
     from sr_keras import recipe
 
     plan = recipe.load(options.recipe)
+    said = {key: value for key in ("author", "license") if (value := getattr(options, key)) is not None}
+    plan = plan.model_copy(update=said)
     base = options.model if options.model.is_dir() else options.model.parent
     folder = options.out or base / "export" / Path(options.recipe).stem
     try:
         checked = export(options.model, plan, folder)
     except OverToleranceError as failure:
         checked = failure.args[0]
-        print(table(checked))
-        for artifact in checked:
-            if artifact.fault:
-                print(f"error: {artifact.file}: {artifact.fault}; nothing was written.", file=sys.stderr)
+    print(cli.markdown(*report.table(checked)))
+    faults = [artifact for artifact in checked if artifact.fault]
+    for artifact in faults:
+        print(f"error: {artifact.file}: {artifact.fault}; nothing was written.", file=sys.stderr)
+    if faults:
         return 1
-    print(table(checked))
     print(
-        f"\n{folder}: {len(checked)} artifacts and manifest.json; ms: median for an LR picture of that height x width"
+        f"\n{folder}: {len(checked)} artifacts, manifest.json, report.md and report.html; "
+        "ms: median for an LR picture of that height x width"
     )
     return 0
 

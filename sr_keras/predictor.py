@@ -232,7 +232,7 @@ def open_model(name: str | Path, scale: int | None = None) -> Predictor:
 
 def _opened(path: Path) -> Predictor:
     if is_network(path):
-        return of_keras(open_network(path), str(path))
+        return of_keras(open_collapsed(path), str(path))
     load, runtime = _loader(path)
     try:
         artifact = load(path)
@@ -312,6 +312,14 @@ def open_network(path: Path) -> "keras.Model":
         raise InputError(f"{path}: the run has no generator.keras yet; let it train for an epoch first.")
     component.resolve(models, run.load_config().model.name, "build")
     return _loaded(run.generator)
+
+
+def open_collapsed(path: Path) -> "keras.Model":
+    """Loads a network as `open_network` does, to be run or shipped: in float32, with plain convolutions."""
+    from sr_keras.float32 import float32_twin
+    from sr_keras.layers.collapsible_conv import collapse
+
+    return collapse(float32_twin(open_network(path)))
 
 
 def _loaded(path: Path) -> "keras.Model":

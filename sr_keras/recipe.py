@@ -1,6 +1,7 @@
 """What an export writes: a YAML list of artifacts, each with its exporter's options and the error it may have."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -14,21 +15,34 @@ class Target(config.Component):
         default=None, gt=0, description="largest absolute difference from Keras, pixels in [0, 1]"
     )
     psnr: float | None = Field(default=None, gt=0, description="least PSNR in dB against Keras' output")
+    loss: float | None = Field(
+        default=None, gt=0, description="most dB of PSNR against HR that it may lose to the float network"
+    )
+    levels: int | None = Field(
+        default=None, gt=0, description="int8: largest difference from the fake-quantised twin, of 255"
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> "Target":
-        if self.tolerance is None and self.psnr is None:
-            raise ValueError("give tolerance or psnr, else nothing is checked")
+        if self.tolerance is None and self.psnr is None and self.loss is None:
+            raise ValueError("give tolerance, psnr or loss, else nothing is checked")
         return self
 
     def options(self) -> dict:
         """Returns the exporter's own options, with its name."""
-        return self.model_dump(exclude={"tolerance", "psnr"})
+        return self.model_dump(exclude={"tolerance", "psnr", "loss", "levels"})
 
 
 class Recipe(config.Section):
-    """The artifacts to write, in order."""
+    """The artifacts to write, in order; how int8 files get their ranges; what the files say of themselves."""
 
+    int8: Literal["auto", "minmax", "percentile", "mse", "qat"] = Field(
+        default="auto",
+        description="auto: a network trained for int8 has its own ranges, another gets those that lose least; "
+        "qat: no other than a trained one",
+    )
+    author: str = Field(default="not stated", description="in the metadata of TFLite files")
+    license: str = Field(default="not stated", description="of the weights, in the metadata of TFLite files")
     artifacts: tuple[Target, ...] = Field(min_length=1)
 
 

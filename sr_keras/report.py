@@ -74,6 +74,11 @@ class Page:
         """
         self._write(_table(header, rows))
 
+    def part(self, title: str, text: str, header: Sequence[str] = (), rows: Sequence[Sequence[str]] = ()) -> None:
+        """Appends a heading, a paragraph and a table, above the pictures too; without `rows` there is no table."""
+        table = _table(header, rows, label=title) if rows else ""
+        self._write(f'<section class="part"><h2>{escape(title)}</h2><p>{escape(text)}</p>{table}</section>\n')
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -125,7 +130,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
     return f"<dl>{items}</dl>" if items else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], label: str = "Summary") -> str:
     def number(cell: str) -> bool:
         return cell[:1].isdigit() or cell in ("", "-")
 
@@ -138,7 +143,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         line = "".join(f'<td{how} data-column="{escape(name)}">{escape(cell)}</td>' for name, how, cell in cells)
         body.append(f"<tr>{line}</tr>\n")
     return (
-        '<section class="table" tabindex="0" role="region" aria-label="Summary">'
+        f'<section class="table" tabindex="0" role="region" aria-label="{escape(label)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{''.join(body)}</tbody></table></section>\n"
     )
 
@@ -209,6 +214,9 @@ dt { color: var(--soft); }
 dd { overflow-wrap: anywhere; min-width: 0; font-variant-numeric: tabular-nums; }
 .hint { color: var(--soft); font-size: .875rem; max-width: 104ch; }
 .hint:not(:has(~ figure)) { display: none; }
+.part { order: -1; display: grid; gap: 10px; }
+.part > * { min-width: 0; }
+.part p { color: var(--soft); max-width: 104ch; }
 .table { order: -1; overflow: auto; max-height: 60vh; }
 .table, figure { background: var(--card); border-radius: 14px; box-shadow: 0 0 0 1px var(--edge), 0 2px 8px #0000000a; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

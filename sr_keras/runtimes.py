@@ -49,7 +49,7 @@ def open_model(model: str | Path, *, runtime: str = "auto", exact: bool = False)
         return predictor.open_model(path)
     if exact and runtime.endswith("bfloat16"):
         raise InputError(f"--exact and --runtime {runtime} exclude each other; drop one.")
-    network = predictor.open_network(path)
+    network = predictor.open_collapsed(path)
     reference = predictor.of_keras(network, str(path))
     if runtime != "auto":
         return _opened(network, reference, runtime)

@@ -36,6 +36,7 @@ _MAY_CHANGE = {
     "data.root", "data.cache",
 }  # fmt: skip
 _MOST_ROLLBACKS = 2
+_CALIBRATED = (96, 128)  # LR pixels of a picture
 
 
 def train(
@@ -76,7 +77,9 @@ def train(
         terms = players.terms(config, config.precision)
         play = players.supervised if config.adversarial is None else players.game
         model, state = play(config, players.network(config, channels, config.precision), terms)
-        record = _resumed(run, state, config, console)
+        record = _resumed(run, state, console)
+        if not run.last.is_file():
+            _begin(state.generator.network, config, patches, degrade, console)
     _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
@@ -224,8 +227,8 @@ def _report_left_out(patches: "Patches", console: "Console") -> None:
         _warn(console, f"left out {patches.left_out} pictures smaller than data.patch={patches.patch}")
 
 
-def _resumed(run: Run, state: "State", config: "Config", console: "Console") -> "Record":
-    """Restores the last checkpoint, or starts from other weights; returns what the run knows so far."""
+def _resumed(run: Run, state: "State", console: "Console") -> "Record":
+    """Restores the last checkpoint if there is one; returns what the run knows so far."""
     from sr_keras.callbacks import Record
 
     if run.last.is_file() and run.progress.is_file():
@@ -237,15 +240,38 @@ def _resumed(run: Run, state: "State", config: "Config", console: "Console") -> 
             raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
         console.print(f"going on from step {state.step}")
         return record
-    if config.start_from:
-        _start_from(state.generator.network, config.start_from, config.scale, console)
     return Record()
 
 
-def _start_from(generator: "keras.Model", place: str, scale: int, console: "Console") -> None:
+def _begin(
+    generator: "keras.Model", config: "Config", patches: "Patches", degrade: "Degrade", console: "Console"
+) -> None:
+    """Gives the network the weights of `start_from`, and a fake-quantised one its ranges."""
+    from sr_keras import _players as players
+    from sr_keras import data, image, predictor, quantize
+    from sr_keras.layers.collapsible_conv import collapse
+
+    source = predictor.open_network(Path(config.start_from)) if config.start_from else None
+    if config.quantization is None:
+        if source is not None:
+            _take_weights(generator, source, config, console)
+        return
+    if source is not None and quantize.is_fake_quantised(source):
+        return _take_weights(generator, source, config, console)  # its ranges too
+    if source is not None:
+        exact = collapse(players.float_network(config, generator.input_shape[-1]))
+        _take_weights(exact, collapse(source), config, console)
+        generator.set_weights(quantize.fake_quantised(exact).get_weights())
+    each = -(-config.quantization.pictures // len(patches.sources))
+    pairs = data.pairs(patches.sources, degrade, scale=config.scale, seed=config.seed, most=each, crop=_CALIBRATED)
+    pictures = [image.with_channels(image.to_float(pair.lr), generator.input_shape[-1]) for pair in pairs]
+    quantize.calibrate(generator, pictures, ranges=config.quantization.ranges)
+
+
+def _take_weights(generator: "keras.Model", source: "keras.Model", config: "Config", console: "Console") -> None:
     from sr_keras import content, predictor
 
-    source = predictor.open_network(Path(place))
+    place, scale = config.start_from, config.scale
     same_scale = predictor.of_keras(source, place).scale == scale
     taken, total = content.take_weights(generator, source, same_scale=same_scale), len(generator.weights)
     if 2 * taken < total:
@@ -286,6 +312,7 @@ def _write_results(
 ) -> None:
     """Writes results.json: the figures of what was kept, protocol y, beside bicubic's on the same pictures."""
     from sr_keras import __version__, metrics, predictor, scoring
+    from sr_keras.layers.collapsible_conv import collapse
 
     bicubic = predictor.interpolation("bicubic", config.scale)
     found = scoring.scores(bicubic, validation, scale=config.scale, protocol=metrics.PROTOCOLS["y"])
@@ -293,7 +320,7 @@ def _write_results(
     results = {
         "psnr": record.best_psnr, "ssim": record.best_ssim, "bicubic_psnr": base, "gain": record.best_psnr - base,
         "protocol": "y", "best_step": record.best_step, "steps": steps, "seconds": round(record.seconds, 1),
-        "parameters": twin.count_params(), "precision": config.precision, "sr_keras": __version__,
+        "parameters": collapse(twin).count_params(), "precision": config.precision, "sr_keras": __version__,
         "rollbacks": record.rollbacks, "measures": record.measures,
     }  # fmt: skip
     write_json(run.results, results)

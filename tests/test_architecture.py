@@ -30,8 +30,9 @@ FLOORS = [
         "_video_reading",
         "_video_writing",
         "torch_file",
+        "delegates",
     },  # no TensorFlow
-    {"resize", "metrics", "layers", "features", "float32", "bfloat16"},
+    {"resize", "metrics", "layers", "features", "float32", "bfloat16", "quantize"},
     FAMILIES,
     {
         "data",
@@ -51,11 +52,12 @@ FLOORS = [
         "upscaler",
         "pipeline",
     },
-    {"_players"},  # a part of the verb train
+    {"_players", "_artifacts"},  # parts of the verbs train and export
+    {"_export_report"},
     VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SEE_CONFIG = VERBS | {"_players", "config", "recipe", "run"}
+SEE_CONFIG = VERBS | {"_players", "_artifacts", "config", "recipe", "run"}
 
 
 def imported(source: str) -> set[str]:

@@ -3,13 +3,16 @@
 import hashlib
 import importlib.util
 import json
+import re
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
-from sr_keras import component, export, models, predictor, recipe
+from sr_keras import _artifacts, component, export, image, models, predictor, quantize, recipe
 from sr_keras.errors import InputError
+from sr_keras.exporters._tflite_metadata import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +85,11 @@ def test_the_desktop_recipe_writes_both_files_of_openvino_and_describes_them(net
         assert export.main([str(network), "desktop", "-o", str(tmp_path / "out")]) == 0
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["manifest.json", "model.bin", "model.onnx", "model.xml"]
-    assert [a["kind"] for a in manifest["artifacts"]] == ["onnx", "openvino"]
-    openvino = manifest["artifacts"][1]
+    reports = ["report.html", "report.md", "report.png"]
+    artifacts = ["manifest.json", "model.bin", "model.onnx", "model.xml", "model_float32.tflite"]
+    assert files == ["golden", *artifacts, *reports]
+    assert [a["kind"] for a in manifest["artifacts"]] == ["onnx", "tflite float32", "openvino"]
+    openvino = manifest["artifacts"][2]
     assert (openvino["file"], openvino["files"]) == ("model.xml", ["model.bin", "model.xml"])
     contents = [(tmp_path / "out" / name).read_bytes() for name in openvino["files"]]
     assert openvino["bytes"] == sum(map(len, contents))
@@ -147,8 +152,106 @@ def test_an_unknown_exporter_option_is_refused_with_a_suggestion(network, tmp_pa
 
 
 def test_an_artifact_of_no_numbers_is_a_fault():
-    checked = export.Checked("f", ("f",), "k", 1, "", (), {}, {}, float("nan"), None, float("nan"), 1.0, (8, 8))
-    assert export._judged(checked, recipe.Target(name="tflite", psnr=1)).fault == "gives values that are no numbers"
+    checked = measured(max_abs_difference=float("nan"))
+    assert _artifacts.judged(checked, recipe.Target(name="tflite", psnr=1)).fault == "gives values that are no numbers"
+
+
+def measured(**figures):
+    there = {
+        "max_abs_difference": 0.01, "psnr_vs_keras": 50.0, "psnr_vs_hr": 30.0, "loss": 0.05, "levels": 1,
+        "milliseconds": 1.0, "timed_size": (8, 8), "golden": {},
+    }  # fmt: skip
+    return _artifacts.Checked("f", ("f",), "tflite int8", 1, "", (), {}, {}, **{**there, **figures})
+
+
+@pytest.mark.parametrize(
+    ("figures", "fault"),
+    [
+        ({}, None),
+        ({"loss": 0.2}, "loses 0.20 dB against HR, allowed 0.1; train it for int8"),
+        ({"loss": float("nan")}, "loses nan dB"),
+        ({"levels": 3}, "3 levels from the twin in Keras, allowed 2"),
+        ({"levels": None}, None),  # ranges of the converter's
+        ({"psnr_vs_keras": 39.0}, "39.0 dB against Keras, at least 40 needed"),
+    ],
+)
+def test_int8_is_judged_by_what_it_loses(figures, fault):
+    found = _artifacts.judged(measured(**figures), recipe.Target(name="tflite", psnr=40, loss=0.1, levels=2)).fault
+    assert found is None if fault is None else found is not None and found.startswith(fault)
+
+
+def int8_plan(**more):
+    target = {"name": "tflite", "precision": "int8", "loss": 1.0, "levels": 2}
+    return recipe.Recipe.model_validate({"artifacts": [target], **more})
+
+
+def test_auto_takes_the_ranges_that_lose_least_and_the_report_says_so(network, tmp_path):
+    (checked,) = export.export(network, int8_plan(author="A. Nobody", license="CC0-1.0"), tmp_path / "out")
+    assert checked.levels is not None
+    assert checked.output_type == {"dtype": "uint8", "scale": pytest.approx(1 / 255), "zero_point": 0}
+    text = (tmp_path / "out" / "report.md").read_text()
+    lost = {name: float(loss) for name, loss in re.findall(r"(minmax|percentile|mse) ([+-][\d.]+) dB", text)}
+    assert set(lost) == {"minmax", "percentile", "mse"}
+    assert re.search(r"ranges by (\w+)\.", text)[1] in [
+        name for name in lost if lost[name] <= min(lost.values()) + 1e-3
+    ]
+    assert re.search(r"Worst layers: conv2d\w*, conv2d\w*", text)
+    said = read_metadata((tmp_path / "out" / checked.file).read_bytes())
+    assert (said["author"], said["license"], said["halo"]) == ("A. Nobody", "CC0-1.0", 3)
+
+
+def test_the_report_lists_operators_delegates_their_sources_and_pictures(network, tmp_path):
+    plan = recipe.Recipe.model_validate(
+        {"artifacts": [{"name": "tflite", "precision": "int8", "psnr": 30}, {"name": "tflite", "tolerance": 1e-3}]}
+    )
+    export.export(network, plan, tmp_path / "out")
+    text, page = ((tmp_path / "out" / name).read_text() for name in ("report.md", "report.html"))
+    for words in ("1 DEPTH_TO_SPACE", "XNNPACK partitions", "Hexagon delegate", "all but DEPTH_TO_SPACE", "coral_386"):
+        assert words in text
+        assert words in page
+    assert "shuffle: transposed" in text
+    assert page.count("<figure>") == 4  # bicubic and float, float and int8, of two photographs
+    assert image.read(tmp_path / "out" / "report.png").shape[2] == 3
+    assert "![bicubic, the float network, int8, HR](report.png)" in text
+
+
+def test_qat_is_asked_for_where_the_recipe_wants_no_other(network, tmp_path):
+    with pytest.raises(InputError, match="was not trained for int8; train it so, with start_from"):
+        export.export(network, int8_plan(int8="qat"), tmp_path / "out")
+
+
+def test_a_network_that_was_trained_for_int8_has_its_own_ranges_and_float_files_too(network, tmp_path):
+    twin = quantize.fake_quantised(keras.models.load_model(network))
+    lr = [np.random.default_rng(0).random((20, 20, 3)).astype(np.float32)]
+    quantize.calibrate(twin, lr)
+    twin.save(tmp_path / "qat.keras")
+    plan = recipe.Recipe.model_validate(
+        {"int8": "qat", "artifacts": [
+            {"name": "tflite", "precision": "int8", "psnr": 30, "levels": 2}, {"name": "onnx", "tolerance": 1e-4},
+        ]}
+    )  # fmt: skip
+    whole, exact = export.export(tmp_path / "qat.keras", plan, tmp_path / "out")
+    assert (whole.levels or 0) <= 2
+    assert exact.max_abs_difference <= 1e-4
+    assert "the ranges are the training's own" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_network_without_a_twin_is_quantised_by_the_converter(tmp_path):
+    keras.utils.set_random_seed(0)
+    component.build(models, {"name": "fsrcnn"}, scale=2).save(tmp_path / "net.keras")
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "tflite", "precision": "int8", "psnr": 10}]})
+    (checked,) = export.export(tmp_path / "net.keras", plan, tmp_path / "out")
+    assert checked.levels is None
+    assert "layer by layer" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_collapsible_network_is_shipped_with_plain_convolutions(tmp_path):
+    wide = component.build(models, {"name": "anchor", "filters": 8, "blocks": 1, "expansion": 4}, scale=2)
+    wide.save(tmp_path / "wide.keras")
+    plan = recipe.Recipe.model_validate({"artifacts": [{"name": "onnx", "tolerance": 1e-5}]})
+    export.export(tmp_path / "wide.keras", plan, tmp_path / "out")
+    plain = component.build(models, {"name": "anchor", "filters": 8, "blocks": 1, "expansion": 0}, scale=2)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parameters"] == plain.count_params()
 
 
 def test_two_artifacts_of_one_name_are_refused(network, tmp_path):

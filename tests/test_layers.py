@@ -3,10 +3,20 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from keras import ops
 
+from sr_keras import receptive_field
+from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
+from sr_keras.layers.fake_quant import FakeQuant
 from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
-from sr_keras.layers.transposed import SubpixelTranspose, without_transposed
+from sr_keras.layers.transposed import (
+    SubpixelTranspose,
+    shuffled_by_depth_to_space,
+    shuffled_by_transposed,
+    without_transposed,
+)
 
 SCALES = [2, 3, 4, 8]
 
@@ -123,3 +133,78 @@ def test_a_result_is_cut_to_so_many_times_the_picture():
 def test_factors_that_make_no_sense_are_refused(layer, factor):
     with pytest.raises(ValueError, match="factor must be a whole number"):
         layer(factor)
+
+
+@pytest.mark.parametrize("filters", [3, 8])  # 3: with the identity
+def test_a_collapsible_convolution_collapses_to_a_plain_one(filters, tmp_path):
+    lr = keras.Input((None, None, 3))
+    x = CollapsibleConv2D(filters, 3, expansion=4, activation="relu")(lr)
+    x = CollapsibleConv2D(5, (1, 3), expansion=2, use_bias=False)(x)
+    network = keras.Model(lr, x)
+    network.layers[1].bias.assign(np.linspace(-0.2, 0.2, filters))
+    plain = collapse(network)
+    assert [type(layer) for layer in plain.layers[1:]] == [keras.layers.Conv2D] * 2
+    picture = np.random.default_rng(0).random((2, 9, 11, 3)).astype(np.float32)
+    np.testing.assert_allclose(plain(picture), network(picture), atol=1e-5)
+    network.save(tmp_path / "wide.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "wide.keras")(picture), network(picture))
+
+
+def test_the_identity_of_a_collapsible_convolution_counts():
+    layer = CollapsibleConv2D(3, 3)
+    layer.build((None, None, None, 3))
+    layer.expand.assign(np.zeros(layer.expand.shape))
+    picture = np.random.default_rng(0).random((1, 5, 6, 3)).astype(np.float32)
+    np.testing.assert_array_equal(layer(picture), picture)
+
+
+def test_a_network_without_collapsible_convolutions_stays():
+    lr = keras.Input((None, None, 3))
+    network = keras.Model(lr, keras.layers.Conv2D(3, 3)(lr))
+    assert collapse(network) is network
+
+
+def test_collapsible_kernels_are_multiplied_in_float32_under_bfloat16(mixed_bfloat16):
+    layer = CollapsibleConv2D(8, 3)
+    layer.build((None, None, None, 3))
+    assert keras.backend.standardize_dtype(layer.kernel.dtype) == "float32"
+    assert keras.backend.standardize_dtype(layer(np.zeros((1, 4, 4, 3))).dtype) == "bfloat16"
+
+
+@pytest.mark.parametrize("options", [{"strides": 2}, {"padding": "valid"}, {"kernel_size": 2}, {"dilation_rate": 2}])
+def test_collapsible_convolutions_refuse_what_they_do_not_compute(options):
+    with pytest.raises(ValueError, match="take Conv2D"):
+        CollapsibleConv2D(3, **{"kernel_size": 3, **options})
+    with pytest.raises(ValueError, match="expansion must be 1 or more"):
+        CollapsibleConv2D(3, 3, expansion=0)
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_depth_to_space_can_be_a_fixed_transposed_convolution_and_back(block, tmp_path):
+    lr = keras.Input((None, None, 3))
+    network = keras.Model(lr, ops.depth_to_space(keras.layers.Conv2D(2 * block**2, 3, padding="same")(lr), block))
+    picture = np.random.default_rng(0).random((2, 7, 6, 3)).astype(np.float32)
+    fixed = shuffled_by_transposed(network)
+    assert not any(type(part).__name__ == "DepthToSpace" for part in fixed.operations)
+    np.testing.assert_array_equal(fixed(picture), network(picture))
+    fixed.save(tmp_path / "fixed.keras")
+    back = shuffled_by_depth_to_space(keras.models.load_model(tmp_path / "fixed.keras"))
+    assert any(type(part).__name__ == "DepthToSpace" for part in back.operations)
+    np.testing.assert_array_equal(back(picture), network(picture))
+    assert receptive_field.field(fixed) == receptive_field.field(network)
+
+
+def test_a_fixed_range_must_hold_zero():
+    with pytest.raises(ValueError, match="must hold 0"):
+        FakeQuant((0.5, 1.0))
+
+
+def test_a_fake_quantised_tensor_has_256_values_and_the_gradient_passes_inside():
+    values = tf.constant(np.linspace(-0.5, 1.5, 4001, dtype=np.float32))
+    layer = FakeQuant((0.0, 1.0))
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        rounded = layer(values)
+    assert len(np.unique(rounded)) == 256
+    inside = (values >= 0.0) & (values <= 1.0)
+    np.testing.assert_array_equal(tape.gradient(rounded, values), np.float32(inside))

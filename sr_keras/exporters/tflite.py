@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sr_keras import quantize
 from sr_keras.errors import InputError
 from sr_keras.exporters._artifact import (
     Artifact,
@@ -24,12 +25,15 @@ from sr_keras.exporters._artifact import (
     whole,
     write_saved_model,
 )
+from sr_keras.exporters._tflite_metadata import About, with_metadata
 from sr_keras.float32 import float32_twin
+from sr_keras.layers.transposed import shuffled_by_transposed
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
-Precision = Literal["float32", "float16", "dynamic", "int8"]
+Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
+Shuffle = Literal["depth_to_space", "transposed"]
 
 
 def save(
@@ -38,47 +42,81 @@ def save(
     *,
     size: tuple[int, int] | None = None,
     precision: Precision = "float32",
+    shuffle: Shuffle = "depth_to_space",
     calibration: Sequence[np.ndarray] | None = None,
+    about: About | None = None,
 ) -> Path:
-    """Writes `folder/model_<precision>[_HxW].tflite` and returns its path; it upscales one picture at a time.
+    """Writes `folder/model_<precision>[_transposed][_HxW].tflite` and returns its path; for one picture at a time.
 
     The signature `serving_default` maps `lr` `[1, H, W, C]` to `sr` `[1, sH, sW, C]`, float32 in [0, 1].
     `float16` and `dynamic` (int8) store smaller weights. `int8` computes in whole numbers alone: uint8 in,
-    0..255, and uint8 out, by the scale in the file. H and W are free unless `size` gives them in LR pixels;
-    phones want them given.
+    0..255, and uint8 out, by the scale in the file: exactly 1/255 for a fake-quantised network, which brings its
+    ranges with it. `int16x8` has activations of 16 bits, float32 at both ends and around depth_to_space, which TFLite
+    has in 8 bits only. H and W are free unless `size` gives them in LR pixels; phones want them given.
 
     Args:
-        calibration: for `int8`, LR pictures float32 `[H, W, C]` in [0, 1] to measure ranges on.
+        shuffle: what enlarges; `transposed` is a fixed transposed convolution, for delegates without depth_to_space.
+        calibration: for `int8` and `int16x8`, LR pictures float32 `[H, W, C]` in [0, 1] to measure ranges on.
+        about: what the file says of itself, in TFLite's metadata.
 
     Raises:
-        InputError: an unknown precision, or `int8` without such calibration pictures.
+        InputError: an unknown precision, `int8` of a float network or `int16x8` without such calibration pictures, or
+            another precision of a fake-quantised network.
         RuntimeError: the converter made a file that would compute nonsense.
 
     See https://ai.google.dev/edge/litert/models/post_training_quantization.
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision}.")
-    pictures = _calibration(calibration or (), model, size) if precision == "int8" else []
+    if shuffle not in get_args(Shuffle):
+        raise InputError(f"shuffle must be one of {', '.join(get_args(Shuffle))}, got {shuffle}.")
+    ranged = quantize.is_fake_quantised(model)
+    if ranged and precision != "int8":
+        raise InputError(f"A fake-quantised network becomes int8, not {precision}; take the fake quantisation off it.")
+    pictures = []
+    if precision == "int16x8" or (precision == "int8" and not ranged):
+        pictures = _calibration(calibration or (), model, size, precision)
+    if shuffle == "transposed":
+        model = shuffled_by_transposed(model)
     with tempfile.TemporaryDirectory() as scratch:
         _write_saved_model(model, Path(scratch), size)
-        converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = lambda: iter(pictures)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.uint8
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")  # its own use of it
-            content = converter.convert()
+        content = _converted(scratch, precision, pictures)
     _refuse_nonsense(content, precision)
-    name = f"model_{precision}" if size is None else f"model_{precision}_{size_name(size)}"
+    if about is not None:
+        content = with_metadata(content, about, precision)
+    parts = [
+        "model",
+        precision,
+        *(["transposed"] if shuffle == "transposed" else []),
+        *([size_name(size)] if size else []),
+    ]
+    name = "_".join(parts)
     path = Path(folder) / f"{name}.tflite"
     with whole(path) as draft:
         draft.write_bytes(content)
     return path
+
+
+def _converted(folder: str, precision: Precision, pictures: list[dict[str, np.ndarray]]) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if pictures:
+        converter.representative_dataset = lambda: iter(pictures)
+    if precision == "int8" and pictures:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if precision == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    if precision == "int16x8":
+        sets = tf.lite.OpsSet
+        converter.target_spec.supported_ops = [
+            sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, sets.TFLITE_BUILTINS,
+        ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")  # its own use of it
+        return converter.convert()
 
 
 def load(path: Path) -> Artifact:
@@ -133,10 +171,12 @@ def _type(tensor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _calibration(
-    pictures: Sequence[np.ndarray], model: keras.Model, size: tuple[int, int] | None
+    pictures: Sequence[np.ndarray], model: keras.Model, size: tuple[int, int] | None, precision: str
 ) -> list[dict[str, np.ndarray]]:
     if not pictures:
-        raise InputError("int8 needs calibration, got no pictures; give some, float32 [H, W, C] in [0, 1], of LR size.")
+        raise InputError(
+            f"{precision} needs calibration, got no pictures; give some, float32 [H, W, C] in [0, 1], of LR size."
+        )
     _, height, width, channels = model.input_shape
     for picture in pictures:
         if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] != channels:

@@ -1,8 +1,11 @@
-"""A transposed convolution as an ordinary one and a pixel shuffle (Shi et al., 2016, arXiv 1609.07009)."""
+"""A transposed convolution as an ordinary one and a pixel shuffle (Shi et al., 2016, arXiv 1609.07009), and back."""
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
+
+from sr_keras.layers.fake_quant import FakeQuant
 
 
 @keras.saving.register_keras_serializable("sr_keras")
@@ -77,3 +80,77 @@ def without_transposed(model: keras.Model) -> keras.Model:
     twin = keras.models.clone_model(model, clone_function=rebuilt)
     twin.set_weights(model.get_weights())
     return twin
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class ShuffleByTransposed(keras.layers.Layer):
+    """Computes depth_to_space as a transposed convolution with a fixed kernel of 0 and 1.
+
+    Maps `[B, H, W, block**2 * C]` to `[B, block*H, block*W, C]`, the pixels the same: some delegates know the one
+    operator and not the other. `ranged`, (low, high), is for networks that are fake-quantised: the range of its input.
+    """
+
+    radius = 0  # read by sr_keras.receptive_field, as is `scale`
+
+    def __init__(self, block: int, ranged: tuple[float, float] | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.block = self.scale = block
+        self.ranged = None if ranged is None else tuple(ranged)
+
+    def call(self, inputs):
+        channels = inputs.shape[-1] // self.block**2
+        kernel = ops.convert_to_tensor(_moving_kernel(self.block, channels), inputs.dtype)
+        if self.ranged is None:
+            return ops.conv_transpose(inputs, kernel, strides=self.block, data_format="channels_last")
+        kernel = tf.quantization.fake_quant_with_min_max_args(kernel, -1.0, 1.0, num_bits=8, narrow_range=True)
+        x = ops.conv_transpose(inputs, kernel, strides=self.block, data_format="channels_last")
+        return tf.quantization.fake_quant_with_min_max_args(x, *self.ranged, num_bits=8)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and height * self.block, width and width * self.block, channels // self.block**2
+
+    def get_config(self):
+        return {**super().get_config(), "block": self.block, "ranged": self.ranged}
+
+
+def _moving_kernel(block: int, channels: int) -> np.ndarray:
+    """Makes `[block, block, channels, block**2 * channels]` that puts each channel where depth_to_space does."""
+    kernel = np.eye(block * block * channels, dtype=np.float32)
+    return kernel.reshape(block, block, channels, block * block * channels)
+
+
+def shuffled_by_transposed(model: keras.Model) -> keras.Model:
+    """Returns the functional network with a `ShuffleByTransposed` for each depth_to_space; itself if there is none."""
+
+    def rebuilt(part: keras.Operation) -> keras.Operation:
+        if type(part).__name__ != "DepthToSpace":
+            return type(part).from_config(part.get_config())
+        return ShuffleByTransposed(part.block_size, _range_before(part), name=part.name)
+
+    if not any(type(part).__name__ == "DepthToSpace" for part in model.operations):
+        return model
+    twin = keras.models.clone_model(model, clone_function=rebuilt)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def shuffled_by_depth_to_space(model: keras.Model) -> keras.Model:
+    """Undoes `shuffled_by_transposed`; returns the network itself if there is nothing to undo."""
+
+    def call(part: keras.Operation, *args, **kwargs):
+        if isinstance(part, ShuffleByTransposed):
+            return ops.depth_to_space(args[0], part.block, data_format="channels_last")
+        return part(*args, **kwargs)
+
+    if not any(isinstance(part, ShuffleByTransposed) for part in model.layers):
+        return model
+    twin = keras.models.clone_model(model, call_function=call)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _range_before(part: keras.Operation) -> tuple[float, float] | None:
+    """Returns the range that holds at the input of `part` in a fake-quantised network; None in any other."""
+    before = part._inbound_nodes[0].input_tensors[0]._keras_history.operation
+    return before.ends if isinstance(before, FakeQuant) else None

@@ -1,7 +1,11 @@
 """What three or more models share: the convolution, PReLU, the sub-pixel enlargement, the check of the scale."""
 
+from functools import partial
+
 import keras
 from keras import ops
+
+from sr_keras.layers.collapsible_conv import CollapsibleConv2D
 
 
 def conv(
@@ -11,10 +15,15 @@ def conv(
     activation: str | None = None,
     gain: float = 2.0,
     use_bias: bool = True,
+    expansion: int = 0,
     dtype: str | None = None,
 ) -> keras.layers.Conv2D:
-    """Makes a convolution that keeps the size; its kernel starts with variance `gain / fan_in` (He: 2)."""
-    return keras.layers.Conv2D(
+    """Makes a convolution that keeps the size; its kernel starts with variance `gain / fan_in` (He: 2).
+
+    With an `expansion` it is trained as a block that many times as wide (`layers.collapsible_conv`).
+    """
+    kind = partial(CollapsibleConv2D, expansion=expansion) if expansion else keras.layers.Conv2D
+    return kind(
         filters,
         kernel_size,
         padding="same",

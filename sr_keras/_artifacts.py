@@ -1,0 +1,274 @@
+"""What an export makes: each artifact written, opened with its own runtime, run beside Keras on real pictures, judged.
+
+A part of the verb `export`.
+"""
+
+import hashlib
+import inspect
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from sr_keras import component, exporters, image, metrics, predictor, quantize
+from sr_keras.data import Pair
+from sr_keras.errors import InputError
+from sr_keras.exporters._artifact import Artifact, size_name
+from sr_keras.exporters._tflite_metadata import About
+from sr_keras.predictor import Predictor
+from sr_keras.recipe import Target
+
+LARGEST, ODD = (96, 128), (75, 101)  # of the LR pictures for files of free size
+_PIXELS = 8 * LARGEST[0] * LARGEST[1]  # fewer pictures where they are larger
+_LEAST_PICTURES = 2
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An artifact and what its own runtime made of real LR pictures of two sizes.
+
+    `max_abs_difference` is in units of [0, 1]; the PSNRs in dB over RGB (or Y for a network on luminance), the border
+    of `scale` pixels cut from HR's; `loss` is how many dB of `psnr_vs_hr` the float network has more; `levels` the
+    largest difference from the fake-quantised twin, of 255, where the file was made of it; `milliseconds` the median
+    for a `timed_size` LR picture. The types say how numbers become pixels: `dtype`, and for whole numbers `scale` and
+    `zero_point`. `files` are all that belong to it, `file` the one to open; `sha256` is of the file, or of the names
+    and contents of all files in order. `golden` names an LR picture, what the artifact made of it, and by how many
+    levels another machine may differ.
+    """
+
+    file: str
+    files: tuple[str, ...]
+    kind: str
+    bytes: int
+    sha256: str
+    operators: tuple[str, ...]
+    input_type: dict[str, Any]
+    output_type: dict[str, Any]
+    max_abs_difference: float
+    psnr_vs_keras: float | None
+    psnr_vs_hr: float
+    loss: float
+    levels: int | None
+    milliseconds: float
+    timed_size: tuple[int, int]
+    golden: dict[str, Any]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is exported: the float network, and its fake-quantised twin, which int8 files are made of.
+
+    `twin` is None where no int8 file is wanted, or the layers allow none and TFLite's converter measures the ranges.
+    `ranges` says where the twin's come from, `losses` how many dB each choice would lose; `base` is the float network
+    that the loss is counted from: the one that a twin's training started from where it is there.
+    """
+
+    exact: keras.Model
+    twin: keras.Model | None
+    base: keras.Model
+    ranges: str = ""
+    losses: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One LR picture in [0, 1], its HR, and what the networks make of it; `base_psnr` is in dB against HR."""
+
+    lr: np.ndarray
+    hr: np.ndarray
+    exact: np.ndarray
+    twin: np.ndarray | None
+    base_psnr: float
+
+
+class Bench:
+    """Real pictures at any LR size, with what the networks make of them, computed once."""
+
+    def __init__(self, pairs: Sequence[Pair], networks: Networks) -> None:
+        self.pairs, self.networks = pairs, networks
+        self.exact = predictor.of_keras(networks.exact, "exact")
+        self._twin = networks.twin and predictor.of_keras(networks.twin, "twin")
+        self._base = self.exact if networks.base is networks.exact else predictor.of_keras(networks.base, "base")
+        self.at = cache(self._at)
+
+    def _at(self, size: tuple[int, int]) -> list[Sample]:
+        count = max(_PIXELS // (size[0] * size[1]), _LEAST_PICTURES)
+        return [self._sample(pair, size) for pair in self.pairs[:count]]
+
+    def _sample(self, pair: Pair, size: tuple[int, int]) -> Sample:
+        exact = self.exact
+        lr, hr = fitted(pair, size, exact.scale, exact.channels)
+        sr = exact.network(lr[None])[0]
+        base = sr if self._base is exact else self._base.network(lr[None])[0]
+        twin = None if self._twin is None else self._twin.network(lr[None])[0]
+        return Sample(lr, hr, sr, twin, psnr(hr, base, exact.scale))
+
+
+def psnr(hr: np.ndarray, sr: np.ndarray, scale: int) -> float:
+    """Returns the PSNR in dB of pictures in [0, 1], clipped, without a border of `scale` pixels."""
+    return metrics.psnr(*(image.shave(pixels, scale) * 255.0 for pixels in (hr, np.clip(sr, 0.0, 1.0))))
+
+
+def fitted(pair: Pair, size: tuple[int, int], scale: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts LR and HR to `size`, or mirrors them up to it: float32 in [0, 1]."""
+
+    def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+        cut = pixels[:height, :width]
+        missing = [(0, height - cut.shape[0]), (0, width - cut.shape[1]), (0, 0)]
+        return planes(np.pad(cut, missing, "symmetric"), channels)
+
+    height, width = size
+    return fit(pair.lr, height, width), fit(pair.hr, height * scale, width * scale)
+
+
+def planes(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Maps a uint8 picture to the float32 planes that the network works on."""
+    return image.with_channels(image.to_float(pixels), channels)
+
+
+def with_ranges(
+    network: keras.Model, base: keras.Model | None, wanted: str, pairs: Sequence[Pair], calibration: list[np.ndarray]
+) -> Networks:
+    """Finds the twin for int8: the network itself if it was trained so, else one calibrated by the way `wanted`.
+
+    `auto` takes the way that loses least on `pairs`. Raises `InputError` if `wanted` is `qat` and it was not trained.
+    """
+    if quantize.is_fake_quantised(network):
+        exact = quantize.without_fake_quantisation(network)
+        return Networks(exact, network, base or exact, "trained")
+    if wanted == "qat":
+        raise InputError(
+            "int8: qat: the network was not trained for int8; train it so, with start_from and a section quantization "
+            "in its config (configs/anchor_x2_qat.yaml), or set int8: auto."
+        )
+    try:
+        twin = quantize.fake_quantised(network)
+    except ValueError:
+        return Networks(network, None, network, "the converter's minmax")
+    losses = []
+    for ranges in ("minmax", "percentile", "mse") if wanted == "auto" else (wanted,):
+        quantize.calibrate(twin, calibration, ranges=ranges)
+        samples = Bench(pairs, Networks(network, twin, network)).at(LARGEST)
+        scale = samples[0].hr.shape[0] // samples[0].lr.shape[0]
+        lost = [sample.base_psnr - psnr(sample.hr, sample.twin, scale) for sample in samples]
+        losses.append((ranges, float(np.mean(lost))))
+    best = min(losses, key=lambda loss: loss[1])[0]
+    quantize.calibrate(twin, calibration, ranges=best)
+    return Networks(network, twin, network, best, tuple(losses))
+
+
+def is_int8(target: Target) -> bool:
+    """Says whether the artifact is a full-integer TFLite file."""
+    return target.options().get("precision") == "int8"
+
+
+def made(target: Target, bench: Bench, calibration: list[np.ndarray], about: About, draft: Path) -> Checked:
+    """Writes one artifact into `draft`, opens it with its runtime and compares."""
+    networks = bench.networks
+    save, options = component.resolve(exporters, target.options(), "save")
+    load, _ = component.resolve(exporters, target.name, "load")
+    fixed, size = bench.exact.size, options.get("size")
+    if fixed and size and fixed != size:
+        raise InputError(f"{target.name}: the network takes only {fixed[0]}x{fixed[1]} pictures, not {tuple(size)}.")
+    twin = networks.twin if is_int8(target) else None
+    taken = inspect.signature(save).parameters
+    given = {key: value for key, value in {"calibration": calibration, "about": about}.items() if key in taken}
+    there = set(draft.iterdir())
+    path = save(twin or networks.exact, draft, **options, **given)
+    if path in there:
+        raise InputError(f"{target.name}: two artifacts of the recipe have the name {path.name}; drop one.")
+    written = sorted({*draft.iterdir()} - there)
+    artifact = load(path)
+    figures = _compared(artifact, bench, against_twin=twin is not None)
+    kind = " ".join([target.name, *(str(v) for k, v in options.items() if k in ("precision", "shuffle"))])
+    in_bytes, digest = _size_and_digest(written)
+    checked = Checked(
+        path.name, tuple(file.name for file in written), kind, in_bytes, digest, artifact.operators,
+        artifact.input_type, artifact.output_type, **figures, golden=_golden(artifact, path, kind, bench, draft),
+    )  # fmt: skip
+    return judged(checked, target)
+
+
+def judged(checked: Checked, target: Target) -> Checked:
+    """Returns `checked` with its `fault` where it is further from Keras than `target` allows."""
+    if not math.isfinite(checked.max_abs_difference):
+        return replace(checked, fault="gives values that are no numbers")
+    if target.tolerance is not None and not checked.max_abs_difference <= target.tolerance:
+        return replace(checked, fault=f"differs by {checked.max_abs_difference:.1e}, allowed {target.tolerance:.1e}")
+    near = checked.psnr_vs_keras
+    if target.psnr is not None and near is not None and not near >= target.psnr:
+        return replace(checked, fault=f"{near:.1f} dB against Keras, at least {target.psnr:g} needed")
+    if target.loss is not None and not checked.loss <= target.loss:
+        advice = "; train it for int8 (configs/anchor_x2_qat.yaml)" if checked.kind.endswith("int8") else ""
+        return replace(checked, fault=f"loses {checked.loss:.2f} dB against HR, allowed {target.loss:g}{advice}")
+    if target.levels is not None and checked.levels is not None and checked.levels > target.levels:
+        return replace(checked, fault=f"{checked.levels} levels from the twin in Keras, allowed {target.levels}")
+    return checked
+
+
+def _compared(artifact: Artifact, bench: Bench, *, against_twin: bool) -> dict[str, Any]:
+    """Runs the artifact on pictures of two sizes (of the one that it takes, if fixed) beside Keras."""
+    exact, differences, against_keras, against_hr, losses, levels = bench.exact, [], [], [], [], [0]
+    sizes = [artifact.size] if artifact.size else [LARGEST, ODD]
+    for sample in (sample for size in sizes for sample in bench.at(size)):
+        sr = artifact(sample.lr[None])[0]
+        differences.append(float(np.abs(sr - sample.exact).max()))
+        if artifact.run_uint8 is not None:
+            differences.append(_uint8_difference(artifact.run_uint8, exact, image.to_uint8(sample.lr)))
+        if against_twin and sample.twin is not None:
+            levels.append(int(np.rint(np.abs(sr - sample.twin).max() * 255.0)))
+        against_keras.append(metrics.psnr(sample.exact * 255.0, sr * 255.0))
+        against_hr.append(psnr(sample.hr, sr, exact.scale))
+        losses.append(sample.base_psnr - against_hr[-1])
+    lr, times = bench.at(sizes[0])[0].lr, []
+    for _ in range(7):
+        start = time.perf_counter()
+        artifact(lr[None])
+        times.append((time.perf_counter() - start) * 1e3)
+    finite = [p for p in against_keras if np.isfinite(p)]
+    return {
+        "max_abs_difference": float(np.max(differences)),  # a NaN stays one
+        "psnr_vs_keras": float(np.mean(finite)) if finite else None,
+        "psnr_vs_hr": float(np.mean(against_hr)),
+        "loss": float(np.mean(losses)),
+        "levels": max(levels) if against_twin else None,
+        "milliseconds": float(np.median(times)),
+        "timed_size": lr.shape[:2],
+    }
+
+
+def _uint8_difference(run: Callable[[np.ndarray], np.ndarray], exact: Predictor, lr: np.ndarray) -> float:
+    """Compares the uint8 entry with Keras' rounded output: 0 if they are a level apart at most, as rounding may be."""
+    expected = image.to_uint8(exact.network(image.to_float(lr[None])))
+    levels = int(np.abs(run(lr[None]).astype(int) - expected).max())
+    return levels / 255.0 if levels > 1 else 0.0
+
+
+def _golden(artifact: Artifact, path: Path, kind: str, bench: Bench, draft: Path) -> dict[str, Any]:
+    """Writes a picture and what the artifact makes of it, for export/check_artifacts.py on other machines."""
+    lr = image.to_uint8(bench.at(artifact.size or LARGEST)[0].lr)
+    sr = image.to_uint8(artifact(image.to_float(lr)[None])[0])
+    names = {"lr": f"golden/lr_{size_name(lr.shape[:2])}.png", "sr": f"golden/{path.name.replace('.', '_')}.png"}
+    image.write(draft / names["lr"], lr)
+    image.write(draft / names["sr"], sr)
+    whole = any(word in kind for word in ("int8", "dynamic", "int16x8"))
+    return {**names, "levels": 2 if whole else 1}
+
+
+def _size_and_digest(written: list[Path]) -> tuple[int, str]:
+    """Adds up the bytes of files or a folder; the digest of more than one file is that of their names and contents."""
+    folder = written[0] if written[0].is_dir() else written[0].parent
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if written[0].is_dir() else written
+    digest = hashlib.sha256()
+    for file in files:
+        if written[0].is_dir() or len(files) > 1:
+            digest.update(file.relative_to(folder).as_posix().encode())
+        digest.update(file.read_bytes())
+    return sum(file.stat().st_size for file in files), digest.hexdigest()

@@ -1,0 +1,101 @@
+"""A convolution trained as an expanded linear block (SESR, Bhardwaj et al., 2022, arXiv 2103.09404), run as one."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class CollapsibleConv2D(keras.layers.Conv2D):
+    """Convolves with the product of a wide kernel and a 1x1 kernel, plus the identity where the channels allow.
+
+    Maps `[B, H, W, C]` to `[B, H, W, filters]`, as `keras.layers.Conv2D` with padding "same" does. What is trained is
+    a kernel `[kh, kw, C, expansion * max(C, filters)]` and a projection `[that, filters]`. Both are multiplied out
+    before they meet the picture, in float32 under every policy, so a step costs hardly more than a plain one.
+
+    Raises:
+        ValueError: for strides, dilation, groups, other padding than "same", even kernels, `channels_first`.
+    """
+
+    def __init__(self, filters, kernel_size, expansion=4, **kwargs):
+        super().__init__(filters, kernel_size, **{"padding": "same", **kwargs})
+        plain = set(self.strides) | set(self.dilation_rate) | {self.groups} == {1}
+        odd = all(size % 2 for size in self.kernel_size)
+        if not (plain and odd and self.padding == "same" and self.data_format == "channels_last"):
+            raise ValueError(
+                f"'{self.name}' must have an odd kernel, padding 'same', no strides, dilation or groups; take Conv2D."
+            )
+        if expansion < 1:
+            raise ValueError(f"expansion must be 1 or more, got {expansion}; try 4.")
+        self.expansion = expansion
+        self.radius = max(self.kernel_size) // 2  # read by sr_keras.receptive_field
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        wide = self.expansion * max(channels, self.filters)
+        self.residual = channels == self.filters
+        # Each weight of the product then has the variance of the given initializer, less the identity's share.
+        scaled = keras.initializers.VarianceScaling
+        gain = getattr(self.kernel_initializer, "scale", 1.0)
+        gain = max(gain - 1.0, 0.01) if self.residual else gain
+        own = {"trainable": True, "autocast": False, "dtype": self.variable_dtype}  # never rounded to bfloat16
+        self.expand = self.add_weight(
+            name="expand", shape=(*self.kernel_size, channels, wide), initializer=scaled(1.0, "fan_in"), **own
+        )
+        self.project = self.add_weight(
+            name="project", shape=(wide, self.filters), initializer=scaled(gain, "fan_in"), **own
+        )
+        self.bias = (
+            self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
+            if self.use_bias
+            else None
+        )
+        self.built = True
+
+    @property
+    def kernel(self):
+        """The one kernel `[kh, kw, C, filters]`, float32."""
+        product = ops.matmul(ops.cast(self.expand, "float32"), ops.cast(self.project, "float32"))
+        if not self.residual:
+            return product
+        height, width = (size // 2 for size in self.kernel_size)
+        centre = [(height, height), (width, width), (0, 0), (0, 0)]
+        return product + ops.pad(ops.eye(self.filters)[None, None], centre)
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
+
+    def get_config(self):
+        return {**super().get_config(), "expansion": self.expansion}
+
+    def save_own_variables(self, store):
+        for index, variable in enumerate(self.weights):
+            store[str(index)] = variable
+
+    def load_own_variables(self, store):
+        for index, variable in enumerate(self.weights):
+            variable.assign(store[str(index)])
+
+
+def collapse(model: keras.Model) -> keras.Model:
+    """Returns the functional network with plain convolutions in place of collapsible ones; itself if there are none.
+
+    The twin shares no weights with `model` and equals it to 1e-5 on pictures in [0, 1]: only the order of sums differs.
+    """
+    if not any(isinstance(layer, CollapsibleConv2D) for layer in model.layers):
+        return model
+
+    def rebuilt(part: keras.Operation) -> keras.Operation:
+        config = part.get_config()
+        if not isinstance(part, CollapsibleConv2D):
+            return type(part).from_config(config)
+        del config["expansion"]
+        return keras.layers.Conv2D.from_config(config)
+
+    twin = keras.models.clone_model(model, clone_function=rebuilt)
+    for layer in model.layers:
+        if isinstance(layer, CollapsibleConv2D):
+            bias = [layer.bias] if layer.use_bias else []
+            twin.get_layer(layer.name).set_weights([ops.convert_to_numpy(w) for w in (layer.kernel, *bias)])
+        elif layer.weights:
+            twin.get_layer(layer.name).set_weights(layer.get_weights())
+    return twin

@@ -1,0 +1,111 @@
+"""Fake quantisation (Jacob et al., 2018, arXiv 1712.05877): float numbers that take only the values int8 has.
+
+TFLite's converter reads the ranges off these nodes and writes whole-number operators: it needs no calibration then.
+See https://www.tensorflow.org/api_docs/python/tf/quantization/fake_quant_with_min_max_vars.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class FakeQuant(keras.layers.Layer):
+    """Rounds a tensor of any shape to 256 evenly spaced values of a range that holds 0; values beyond it are clipped.
+
+    A `fixed` range, (low, high), stays. Else the range follows the extremes of each training batch as a moving average
+    with `momentum`; neither is trained. The gradient passes where the value lies in the range. It computes in float32
+    under every policy: bfloat16 does not tell 256 values apart.
+
+    Attributes:
+        bypass: while true nothing is rounded (a fixed range still clips) and no range moves; never saved.
+
+    Raises:
+        ValueError: for a fixed range that does not hold 0, or is empty.
+    """
+
+    radius = 0  # read by sr_keras.receptive_field
+
+    def __init__(self, fixed=None, momentum=0.99, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if fixed is not None and not (fixed[0] <= 0.0 <= fixed[1] and fixed[0] < fixed[1]):
+            raise ValueError(f"a fixed range must hold 0 and more, got {fixed}; try (0, 1).")
+        self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
+        self.momentum = momentum
+        self.bypass = False
+
+    def build(self, input_shape):
+        for name, end in zip(("low", "high"), self.fixed or (-1.0, 1.0), strict=True):
+            variable = self.add_weight(
+                name=name, shape=(), initializer=keras.initializers.Constant(end), trainable=False, aggregation="mean"
+            )
+            setattr(self, name, variable)
+
+    def call(self, inputs, training=False):
+        if self.bypass:
+            return inputs if self.fixed is None else ops.clip(inputs, *self.fixed)
+        if training and self.fixed is None:
+            self.low.assign(self._moved(self.low, ops.minimum(ops.min(inputs), 0.0)))
+            self.high.assign(self._moved(self.high, ops.maximum(ops.max(inputs), 0.0)))
+        low, high = (self.low, self.high) if self.fixed is None else self.fixed
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+    def _moved(self, end, seen):
+        return self.momentum * end + (1.0 - self.momentum) * seen
+
+    def set_range(self, low: float, high: float) -> None:
+        """Sets the range, widened to hold 0, as the extremes of a tensor; without effect on a fixed one."""
+        if self.fixed is None:
+            self.low.assign(min(low, 0.0))
+            self.high.assign(max(high, min(low, 0.0) + 1e-6))  # of a tensor of nothing but zeros
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The range as it is now."""
+        return self.fixed or (float(ops.convert_to_numpy(self.low)), float(ops.convert_to_numpy(self.high)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "fixed": self.fixed, "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class FakeQuantConv2D(keras.layers.Conv2D):
+    """Convolves with a kernel of 255 values a filter, symmetric around 0, as TFLite's int8 convolution does.
+
+    Maps what `keras.layers.Conv2D` maps, from the same weights; the gradient passes the rounding unchanged. The bias
+    stays as it is: TFLite keeps 32 bits of it.
+
+    Raises:
+        ValueError: for strides, dilation, groups, and for `channels_first`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if set(self.strides) | set(self.dilation_rate) | {self.groups} != {1} or self.data_format != "channels_last":
+            raise ValueError(f"'{self.name}' must have no strides, dilation or groups, channels last; leave it float.")
+        self.bypass = False
+        self.radius = max(self.kernel_size) // 2  # read by sr_keras.receptive_field
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
+
+    def add_weight(self, *args, **kwargs):
+        return super().add_weight(*args, **{**kwargs, "autocast": False})  # else the kernel would come in bfloat16
+
+    @property
+    def kernel(self):
+        """The kernel as int8 has it, float32 `[kh, kw, C, filters]`."""
+        kernel = ops.convert_to_tensor(self._kernel)
+        if self.bypass:
+            return kernel
+        most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=(0, 1, 2)), 1e-6))
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            kernel, -most, most, num_bits=8, narrow_range=True
+        )
+
+    def save_own_variables(self, store):
+        for index, variable in enumerate(self.weights):  # Keras would save what `kernel` gives
+            store[str(index)] = variable
