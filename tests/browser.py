@@ -70,9 +70,9 @@ class Browser:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, **screen: Any) -> "Tab":
-        """Opens a file in a new tab and waits until it is loaded; `screen` goes to `Tab.resize`."""
-        return Tab(self, path, **screen)
+    def open(self, place: Path | str, **screen: Any) -> "Tab":
+        """Opens a file or an address in a new tab and waits until it is loaded; `screen` goes to `Tab.resize`."""
+        return Tab(self, place, **screen)
 
     def close(self) -> None:
         """Ends the browser and everything that it started."""
@@ -92,7 +92,7 @@ class Browser:
 class Tab:
     """One page in the browser, driven by real input events; places are in CSS pixels of the viewport."""
 
-    def __init__(self, browser: Browser, path: Path, **screen: Any) -> None:
+    def __init__(self, browser: Browser, place: Path | str, **screen: Any) -> None:
         self._browser = browser
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)
@@ -100,7 +100,7 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.resize(**screen)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events()):
             browser.events.append(browser._receive())
         self.settle()
@@ -178,8 +178,8 @@ class Tab:
             path.write_bytes(data)
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
-    def complaints(self) -> list[str]:
-        """Returns exceptions, errors and warnings of the page, and every request that left it."""
+    def complaints(self, own: tuple[str, ...] = ("file:", "data:")) -> list[str]:
+        """Returns exceptions, errors and warnings of the page, and every request that left its `own` places."""
         found = []
         for event in self.events():
             method, given = event["method"], event["params"]
@@ -189,7 +189,7 @@ class Tab:
                 found.append(given["entry"]["text"])
             elif method == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
                 found.append(str(given["args"]))
-            elif method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(("file:", "data:")):
+            elif method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(own):
                 found.append(f"asked for {given['request']['url']}")
         return found
 
