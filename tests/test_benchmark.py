@@ -257,3 +257,79 @@ def test_upscale_memory_tells_of_a_picture_that_failed(part, tmp_path):
     row = part("upscale_memory")._run(tmp_path / "broken.png", tmp_path / "none.keras", 2, "auto", "png")
     assert "none.keras" in row.error
     assert row.output_bytes == 0
+
+
+@on_linux
+def test_artifacts_are_timed_in_turns_beside_bicubic_and_float32(tmp_path, model):
+    from sr_keras import export, recipe
+
+    files = [{"precision": "float32"}, {"precision": "float32", "size": [48, 64]}, {"precision": "float16"}]
+    targets = [{"name": "tflite", "tolerance": 1e-2, **file} for file in files] + [{"name": "onnx", "tolerance": 1e-3}]
+    export.export(model, recipe.Recipe.model_validate({"artifacts": targets}), tmp_path / "out")
+    words = ("artifacts", tmp_path / "out", "--size", "64x48", "--threads", 1, "--rounds", 2)
+    (table,), report = measured(tmp_path, *words)
+    assert [row["file"] for row in table] == [
+        "OpenCV bicubic", "model_float32_48x64.tflite", "model_float16.tflite", "model.onnx",
+    ]  # fmt: skip
+    for row in report["rows"]:
+        assert row["median"] > 0 and row["p95"] >= row["median"] and len(row["rounds"]) == 2
+        assert row["peak"] > row["grown"] > 0
+        assert (row["speed"] is None) == (row["kind"] == "tflite float32")
+    assert "model_float32.tflite" in report["notes"][1]  # the one of free size, beside the fixed one
+
+
+def test_artifacts_says_what_is_no_export_folder(tmp_path):
+    done = run("artifacts", tmp_path)
+    assert done.returncode != 0
+    assert "is no export folder" in done.stderr
+
+
+ADB = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in
+  *getprop\\ ro.product.model*) echo "Pixel of the tests";;
+  *use_gpu*) echo "ERROR: no GPU here"; exit 1;;
+  *benchmark_model\\ --graph*)
+    echo "INFO: Replacing 11 out of 13 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions"
+    echo "count=3 first=99000 curr=9 min=1 max=9 avg=9 std=1 p5=1 median=99000 p95=99000"
+    echo "count=50 first=266601 curr=266931 min=265837 max=268116 avg=12500 std=419 p5=12000 median=12400 p95=13100"
+    echo "Inference timings in us: Init: 5685, First inference: 18535, Warmup (avg): 99000, Inference (avg): 1.25e+04"
+    echo "Overall peak memory footprint (MB) via periodic monitoring: 42.5";;
+esac
+"""
+
+
+@pytest.fixture
+def adb(tmp_path, monkeypatch):
+    """Puts a program of the name adb first on PATH that says what benchmark_model says; no phone is here."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "adb"
+    program.write_text(ADB.format(log=tmp_path / "adb.log"))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path / "adb.log"
+
+
+def test_a_phones_figures_are_read_off_benchmark_model(tmp_path, adb):
+    (tmp_path / "model_int8_128x128.tflite").write_bytes(b"")
+    (tmp_path / "model_int8.tflite").write_bytes(b"")  # of free size: left out
+    (table,), report = measured(tmp_path, "phone", tmp_path, "--binary", TOOL, "--threads", 4)
+    cpu, gpu = report["rows"]
+    assert (cpu["average"], cpu["median"], cpu["p95"], cpu["peak_megabytes"]) == (12.5, 12.4, 13.1, 42.5)
+    assert (cpu["delegated"], cpu["error"]) == ("11/13", None)
+    assert (gpu["average"], gpu["error"]) == (None, "ERROR: no GPU here")
+    assert [row["file"] for row in table] == ["model_int8_128x128.tflite"] * 2
+    assert "model: Pixel of the tests" in report["notes"]
+    said = adb.read_text()
+    assert "push" in said and "chmod +x" in said and "--num_threads=4" in said and "--use_xnnpack=true" in said
+    assert "rm /data/local/tmp/model_int8_128x128.tflite" in said
+
+
+def test_a_phone_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "model_int8_128x128.tflite").write_bytes(b"")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run("phone", tmp_path)
+    assert done.returncode != 0
+    assert "there is no adb; install" in done.stderr
+    done = run("phone", tmp_path / "none")
+    assert "holds no .tflite file of fixed size" in done.stderr

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (  # this file also runs in an environment that holds PyTorch and NumPy alone
+    artifacts,
     degradation,
     memory,
+    phone,
     stored_input,
     training,
     training_torch,
@@ -29,6 +31,7 @@ from benchmarks import (  # this file also runs in an environment that holds PyT
 from benchmarks.report import Report, machine
 
 WORKERS = {
+    "artifacts": artifacts.prepare,
     "training": training_torch.prepare,
     "upscale": upscaling_runtimes.prepare,
     "upscale-folder": upscaling_folder.prepare,
@@ -69,10 +72,12 @@ def _main(words: Sequence[str], measure: Callable[..., Report], place: Path | No
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(
-        required=True, metavar="training | input | degradation | memory | upscale | upscale-memory"
+        required=True,
+        metavar="training | input | degradation | memory | upscale | upscale-memory | artifacts | phone",
     )
     _of_training(kinds)
     _of_enlarging(kinds)
+    _of_exports(kinds)
     return parser
 
 
@@ -135,6 +140,22 @@ def _of_enlarging(kinds: Any) -> None:
     _add_folder(parser)
 
 
+def _of_exports(kinds: Any) -> None:
+    parser = _kind(kinds, "artifacts", artifacts.artifacts, "time and memory of an export's files, in their runtimes")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="written by python -m sr_keras.export")
+    parser.add_argument("--size", type=_size, default=(360, 640), metavar="WxH", help="of LR (default: 640x360)")
+    parser.add_argument("--threads", nargs="+", type=_count, default=[1, 2], help="default: 1 2")
+    _add_data(parser)
+    _add_rounds(parser, 21)
+    parser = _kind(kinds, "phone", phone.phone, "time and memory of TFLite files on the phone at adb")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="written by python -m sr_keras.export RUN mobile")
+    parser.add_argument("--binary", type=Path, metavar="FILE", help="benchmark_model, where it is not on the phone yet")
+    parser.add_argument("--serial", help="which phone, by adb devices")
+    parser.add_argument("--threads", nargs="+", type=_count, default=[1, 4], help="on the CPU (default: 1 4)")
+    parser.add_argument("--backends", nargs="+", choices=("cpu", "gpu", "nnapi"), default=["cpu", "gpu"])
+    parser.add_argument("--runs", type=_count, default=50, help="timed of each (default: 50)")
+
+
 def _kind(kinds: Any, name: str, measure: Callable[..., Report], text: str) -> argparse.ArgumentParser:
     parser = kinds.add_parser(name, help=text, description=measure.__doc__)
     parser.set_defaults(measure=measure)
@@ -151,8 +172,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="pictures (default: the embedded photographs)")
 
 
-def _add_rounds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=_count, default=7, help="turns of each that count (default: 7)")
+def _add_rounds(parser: argparse.ArgumentParser, rounds: int = 7) -> None:
+    parser.add_argument("--rounds", type=_count, default=rounds, help=f"turns of each that count (default: {rounds})")
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
