@@ -6,14 +6,14 @@ The twin is trained (quantisation-aware) or only calibrated (post-training); TFL
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 from keras import ops
 
 from sr_keras.layers.collapsible_conv import collapse
-from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D
+from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantRescaling
 
 Ranges = Literal["minmax", "percentile", "mse"]
 
@@ -52,31 +52,54 @@ def fake_quantised(model: keras.Model, *, momentum: float = 0.99) -> keras.Model
                 f"quantisation takes plain convolutions, activations and sums, but {model.name} has "
                 f"{type(part).__name__} '{part.name}'; take anchor, espcn, srvgg or edsr."
             )
-    last, clips = _end(model)
-    before_relu = _before_relu(model)
-    pixels = FakeQuant(_PIXELS, name=_IN)
-
-    def call(part, *args, **kwargs):
-        args = keras.tree.map_structure(lambda x: pixels(x) if _is_input(x) else x, args)
-        if part.name in clips:
-            return args[0]
-        x = part(*args, **kwargs)
-        if type(part).__name__ in _CARRIES or part.name in before_relu:
-            return x
-        activation = separate.get(part.name)
-        if activation:
-            x = FakeQuant(momentum=momentum, name=f"{part.name}_range")(x)
-            x = keras.layers.Activation(activation, name=f"{part.name}_{activation}")(x)
-        if part.name == last:
-            return FakeQuant(_PIXELS, name=_OUT)(x)
-        fixed = _FIXED.get(activation or _activation(part))
-        return FakeQuant(fixed, momentum, name=f"{part.name}_{activation or ''}_range".replace("__", "_"))(x)
-
-    separate = {part.name: _activation(part) for part in model.layers if isinstance(part, keras.layers.Conv2D)}
-    separate = {name: activation for name, activation in separate.items() if activation not in _FUSED}
-    twin = keras.models.clone_model(model, clone_function=_fake_quantised_layer, call_function=call)
+    twin = keras.models.clone_model(
+        model, clone_function=_fake_quantised_layer, call_function=_Rounding(model, momentum).call
+    )
     _copy_weights(model, twin)
     return twin
+
+
+class _Rounding:
+    """Calls the layers of a twin one after another, and puts ranges between them."""
+
+    def __init__(self, model: keras.Model, momentum: float) -> None:
+        convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        self.momentum = momentum
+        self.last, self.clips = _end(model)
+        self.before_relu = _before_relu(convolutions)
+        self.separate = {layer.name: _activation(layer) for layer in convolutions if _activation(layer) not in _FUSED}
+        self.steps: dict[int, Any] = {}  # by a tensor's id: the distance of its values
+        self.entered: dict[int, Any] = {}  # by the input's id: the rounded input
+
+    def call(self, part, *args, **kwargs):
+        inputs: Any = keras.tree.map_structure(self._rounded, args)
+        if part.name in self.clips:
+            return inputs[0]
+        first, kind = keras.tree.flatten(inputs)[0], type(part).__name__
+        x = part(first, self.steps[id(first)]) if kind == "FakeQuantConv2D" else part(*inputs, **kwargs)
+        if kind in _CARRIES:
+            self.steps[id(x)] = self.steps[id(first)]
+        if kind in _CARRIES or part.name in self.before_relu:
+            return x
+        name, activation = part.name, self.separate.get(part.name)
+        if activation:
+            x = self._ranged(x, None, f"{name}_range")
+            name = f"{name}_{activation}"
+            x = keras.layers.Activation(activation, name=name)(x)
+        if part.name == self.last:
+            return self._ranged(x, _PIXELS, _OUT)
+        return self._ranged(x, _FIXED.get(activation or _activation(part)), f"{name}_range")
+
+    def _rounded(self, x):
+        is_input = isinstance(x, keras.KerasTensor) and isinstance(x._keras_history.operation, keras.layers.InputLayer)
+        if is_input and id(x) not in self.entered:
+            self.entered[id(x)] = self._ranged(x, _PIXELS, _IN)
+        return self.entered.get(id(x), x)
+
+    def _ranged(self, x, fixed: tuple[float, float] | None, name: str):
+        x, step = FakeQuant(fixed, self.momentum, name=name)(x)
+        self.steps[id(x)] = step
+        return x
 
 
 def _plain(model: keras.Model) -> keras.Model:
@@ -106,6 +129,8 @@ def _plain(model: keras.Model) -> keras.Model:
 
 
 def _fake_quantised_layer(part: keras.Operation) -> keras.Operation:
+    if type(part) is keras.layers.Rescaling:
+        return FakeQuantRescaling.from_config(part.get_config())
     if not isinstance(part, keras.layers.Conv2D):
         return type(part).from_config(part.get_config())
     separate = {} if _activation(part) in _FUSED else {"activation": "linear"}
@@ -116,10 +141,6 @@ def _activation(part: keras.Operation) -> str:
     """Names the activation that `part` is or ends with: `linear` for most."""
     function = getattr(part, "activation", None)
     return type(part).__name__.lower() if function is None else str(keras.activations.serialize(function))
-
-
-def _is_input(x) -> bool:
-    return isinstance(x, keras.KerasTensor) and isinstance(x._keras_history.operation, keras.layers.InputLayer)
 
 
 def _end(model: keras.Model) -> tuple[str, set[str]]:
@@ -134,11 +155,11 @@ def _end(model: keras.Model) -> tuple[str, set[str]]:
         part = part._inbound_nodes[0].input_tensors[0]._keras_history.operation
 
 
-def _before_relu(model: keras.Model) -> set[str]:
+def _before_relu(convolutions: Sequence[keras.layers.Conv2D]) -> set[str]:
     """Names the convolutions that feed nothing but a ReLU: TFLite makes one operator of the two."""
     found = set()
-    for part in model.layers:
-        users = [node.operation for node in part._outbound_nodes] if isinstance(part, keras.layers.Conv2D) else []
+    for part in convolutions:
+        users = [node.operation for node in part._outbound_nodes]
         if users and all(_is_relu(user) for user in users) and _activation(part) == "linear":
             found.add(part.name)
     return found
@@ -155,13 +176,16 @@ def without_fake_quantisation(twin: keras.Model) -> keras.Model:
         return twin
 
     def rebuilt(part: keras.Operation) -> keras.Operation:
-        kind = keras.layers.Conv2D if isinstance(part, FakeQuantConv2D) else type(part)
-        return kind.from_config(part.get_config())
+        kinds = {FakeQuantConv2D: keras.layers.Conv2D, FakeQuantRescaling: keras.layers.Rescaling}
+        return kinds.get(type(part), type(part)).from_config(part.get_config())
 
     def call(part, *args, **kwargs):
+        if type(part) is keras.layers.Conv2D:
+            return part(args[0])  # without the step
         if not isinstance(part, FakeQuant):
             return part(*args, **kwargs)
-        return ops.clip(args[0], *_PIXELS) if part.name == _OUT else args[0]
+        x = ops.clip(args[0], *_PIXELS) if part.name == _OUT else args[0]
+        return x, x
 
     model = keras.models.clone_model(twin, clone_function=rebuilt, call_function=call)
     _copy_weights(twin, model)
@@ -211,7 +235,8 @@ def calibrate(twin: keras.Model, pictures: Sequence[np.ndarray], *, ranges: Rang
 @contextmanager
 def bypassed(twin: keras.Model, *, but: Sequence[str] = ()) -> Iterator[None]:
     """Lets the twin compute as the float network does, the layers named in `but` aside, when it is called eagerly."""
-    layers = [layer for layer in twin.layers if isinstance(layer, (FakeQuant, FakeQuantConv2D))]
+    kinds = (FakeQuant, FakeQuantConv2D, FakeQuantRescaling)
+    layers = [layer for layer in twin.layers if isinstance(layer, kinds)]
     for layer in layers:
         layer.bypass = layer.name not in but
     try:
@@ -291,7 +316,7 @@ def layer_errors(twin: keras.Model, pictures: Sequence[np.ndarray]) -> list[Laye
     A convolution counts with the range behind it. The worst layer has the lowest `alone`.
     """
     ranges = [layer for layer in twin.layers if isinstance(layer, FakeQuant) and layer.name != _IN]
-    observer = keras.Model(twin.input, [*(layer.output for layer in ranges), *twin.outputs])
+    observer = keras.Model(twin.input, [*(layer.output[0] for layer in ranges), *twin.outputs])
     with bypassed(twin):
         exact = list(_observed(observer, pictures))
     rounded = list(_observed(observer, pictures))

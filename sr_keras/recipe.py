@@ -19,7 +19,7 @@ class Target(config.Component):
         default=None, gt=0, description="most dB of PSNR against HR that it may lose to the float network"
     )
     levels: int | None = Field(
-        default=None, gt=0, description="int8: largest difference from the fake-quantised twin, of 255"
+        default=None, gt=0, description="int8: by how many of 255 one value in 1,000 may differ from its twin in Keras"
     )
 
     @model_validator(mode="after")

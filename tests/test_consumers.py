@@ -111,9 +111,7 @@ def test_artifacts_are_replayed_and_a_changed_one_is_found(exported, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", exported, copy], check=True)
     golden = json.loads((copy / "manifest.json").read_text())["artifacts"][1]["golden"]
-    picture = image.read(copy / golden["sr"])
-    picture[5, 5, 0] = 255 - picture[5, 5, 0] // 2
-    image.write(copy / golden["sr"], picture)
+    image.write(copy / golden["sr"], image.read(copy / golden["sr"])[::-1])
     content = (copy / "model.onnx").read_bytes()
     (copy / "model.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     done = run("check_artifacts.py", copy, folder=tmp_path)

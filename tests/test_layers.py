@@ -204,7 +204,8 @@ def test_a_fake_quantised_tensor_has_256_values_and_the_gradient_passes_inside()
     layer = FakeQuant((0.0, 1.0))
     with tf.GradientTape() as tape:
         tape.watch(values)
-        rounded = layer(values)
+        rounded, step = layer(values)
     assert len(np.unique(rounded)) == 256
+    assert float(step) == pytest.approx(1 / 255)
     inside = (values >= 0.0) & (values <= 1.0)
     np.testing.assert_array_equal(tape.gradient(rounded, values), np.float32(inside))

@@ -38,8 +38,9 @@ class Network:
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Maps a uint8 picture `[H, W, 3]` to uint8 `[scale*H, scale*W, 3]`."""
-        (sr,) = self.session.run(None, {self.session.get_inputs()[0].name: lr[None].astype(np.float32) / 255.0})
-        return np.floor(np.clip(sr[0], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        fed = {self.session.get_inputs()[0].name: lr[None].astype(np.float32) / 255.0}
+        sr = np.asarray(self.session.run(None, fed)[0])[0]
+        return np.floor(np.clip(sr, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def opened(path: Path, threads: int) -> Network:

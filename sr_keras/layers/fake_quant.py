@@ -5,6 +5,7 @@ See https://www.tensorflow.org/api_docs/python/tf/quantization/fake_quant_with_m
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -12,6 +13,8 @@ from keras import ops
 @keras.saving.register_keras_serializable("sr_keras")
 class FakeQuant(keras.layers.Layer):
     """Rounds a tensor of any shape to 256 evenly spaced values of a range that holds 0; values beyond it are clipped.
+
+    Returns the tensor, and the distance of two values, a scalar that `FakeQuantConv2D` takes.
 
     A `fixed` range, (low, high), stays. Else the range follows the extremes of each training batch as a moving average
     with `momentum`; neither is trained. The gradient passes where the value lies in the range. It computes in float32
@@ -42,13 +45,15 @@ class FakeQuant(keras.layers.Layer):
             setattr(self, name, variable)
 
     def call(self, inputs, training=False):
+        low, high = (self.low, self.high) if self.fixed is None else self.fixed
+        step = ops.convert_to_tensor((high - low) / 255.0)
         if self.bypass:
-            return inputs if self.fixed is None else ops.clip(inputs, *self.fixed)
+            return (inputs if self.fixed is None else ops.clip(inputs, low, high)), step
         if training and self.fixed is None:
             self.low.assign(self._moved(self.low, ops.minimum(ops.min(inputs), 0.0)))
             self.high.assign(self._moved(self.high, ops.maximum(ops.max(inputs), 0.0)))
-        low, high = (self.low, self.high) if self.fixed is None else self.fixed
-        return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+            step = ops.convert_to_tensor((self.high - self.low) / 255.0)
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8), step
 
     def _moved(self, end, seen):
         return self.momentum * end + (1.0 - self.momentum) * seen
@@ -64,8 +69,8 @@ class FakeQuant(keras.layers.Layer):
         """The range as it is now."""
         return self.fixed or (float(ops.convert_to_numpy(self.low)), float(ops.convert_to_numpy(self.high)))
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def compute_output_spec(self, inputs, training=False):
+        return keras.KerasTensor(inputs.shape, "float32"), keras.KerasTensor((), "float32")
 
     def get_config(self):
         return {**super().get_config(), "fixed": self.fixed, "momentum": self.momentum}
@@ -75,22 +80,43 @@ class FakeQuant(keras.layers.Layer):
 class FakeQuantConv2D(keras.layers.Conv2D):
     """Convolves with a kernel of 255 values a filter, symmetric around 0, as TFLite's int8 convolution does.
 
-    Maps what `keras.layers.Conv2D` maps, from the same weights; the gradient passes the rounding unchanged. The bias
-    stays as it is: TFLite keeps 32 bits of it.
+    Maps what `keras.layers.Conv2D` maps, from the same weights, given the `step` between two values of its input too:
+    TFLite's bias, of 32 bits, is a whole number of steps of input and kernel. That rounding alone, left out, moves one
+    value in a thousand to the next, and some layers on every second. The gradient passes all rounding unchanged.
 
     Raises:
         ValueError: for strides, dilation, groups, and for `channels_first`.
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{**kwargs, "autocast": False})  # bfloat16 would round the step
         if set(self.strides) | set(self.dilation_rate) | {self.groups} != {1} or self.data_format != "channels_last":
             raise ValueError(f"'{self.name}' must have no strides, dilation or groups, channels last; leave it float.")
         self.bypass = False
         self.radius = max(self.kernel_size) // 2  # read by sr_keras.receptive_field
 
-    def convolution_op(self, inputs, kernel):
-        return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
+    pictures = 1  # how many of the inputs it reads pixels of; read by sr_keras.receptive_field
+
+    def call(self, inputs, step=None):
+        x, kernel = ops.cast(inputs, self.compute_dtype), ops.cast(self.kernel, self.compute_dtype)
+        x = self.convolution_op(x, kernel)
+        if self.use_bias:
+            x = ops.add(ops.cast(x, "float32"), self._rounded_bias(step))
+        return self.activation(x)
+
+    def compute_output_spec(self, inputs, step=None):
+        return super().compute_output_spec(inputs)
+
+    def _rounded_bias(self, step):
+        bias = ops.convert_to_tensor(self.bias)
+        if step is None or self.bypass:
+            return bias
+        steps = ops.stop_gradient(step * self._most() / 127.0)
+        return bias + ops.stop_gradient(ops.round(bias / steps) * steps - bias)
+
+    def _most(self):
+        """The largest number of each filter, 1e-6 at least."""
+        return ops.maximum(ops.max(ops.abs(ops.convert_to_tensor(self._kernel)), axis=(0, 1, 2)), 1e-6)
 
     def add_weight(self, *args, **kwargs):
         return super().add_weight(*args, **{**kwargs, "autocast": False})  # else the kernel would come in bfloat16
@@ -101,7 +127,7 @@ class FakeQuantConv2D(keras.layers.Conv2D):
         kernel = ops.convert_to_tensor(self._kernel)
         if self.bypass:
             return kernel
-        most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=(0, 1, 2)), 1e-6))
+        most = ops.stop_gradient(self._most())
         return tf.quantization.fake_quant_with_min_max_vars_per_channel(
             kernel, -most, most, num_bits=8, narrow_range=True
         )
@@ -109,3 +135,24 @@ class FakeQuantConv2D(keras.layers.Conv2D):
     def save_own_variables(self, store):
         for index, variable in enumerate(self.weights):  # Keras would save what `kernel` gives
             store[str(index)] = variable
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class FakeQuantRescaling(keras.layers.Rescaling):
+    """Computes what `keras.layers.Rescaling` does, with offsets that int8 has: 256 values between the extremes and 0.
+
+    TFLite stores the offsets of the channels in 8 bits. The input is float32 of any shape `[..., C]`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{"dtype": "float32", **kwargs})
+        self.bypass = False
+        self.radius = 0  # read by sr_keras.receptive_field
+
+    def call(self, inputs):
+        offset = ops.convert_to_tensor(self.offset, "float32")
+        low, high = min(0.0, *np.ravel(self.offset)), max(0.0, *np.ravel(self.offset))
+        if not self.bypass and low < high:
+            offset = tf.quantization.fake_quant_with_min_max_args(offset, float(low), float(high), num_bits=8)
+        scaled = inputs if self.scale == 1.0 else inputs * ops.convert_to_tensor(self.scale, "float32")
+        return scaled + offset
