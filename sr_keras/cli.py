@@ -59,7 +59,7 @@ def quiet() -> Iterator[None]:
         faulthandler.enable(shown)
         try:
             yield
-        except (InputError, KeyboardInterrupt, SystemExit):
+        except (InputError, KeyboardInterrupt, SystemExit, BrokenPipeError):
             raise
         except BaseException:
             hidden.seek(0)

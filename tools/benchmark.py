@@ -26,6 +26,7 @@ from benchmarks import (  # this file also runs in an environment that holds PyT
     upscaling,
     upscaling_folder,
     upscaling_runtimes,
+    widths,
     workers,
 )
 from benchmarks.report import Report, machine
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(
         required=True,
-        metavar="training | input | degradation | memory | upscale | upscale-memory | artifacts | phone",
+        metavar="training | input | degradation | memory | upscale | upscale-memory | artifacts | widths | phone",
     )
     _of_training(kinds)
     _of_enlarging(kinds)
@@ -147,6 +148,12 @@ def _of_exports(kinds: Any) -> None:
     parser.add_argument("--threads", nargs="+", type=_count, default=[1, 2], help="default: 1 2")
     _add_data(parser)
     _add_rounds(parser, 21)
+    parser = _kind(kinds, "widths", widths.widths, "time of the anchor network at each width, int8 and float32")
+    parser.add_argument("--filters", nargs="+", type=_count, default=[16, 24, 28, 32, 40, 48, 64], metavar="N")
+    parser.add_argument("--size", type=_size, default=(360, 640), metavar="WxH", help="of LR (default: 640x360)")
+    parser.add_argument("--threads", type=_count, default=2, help="default: 2")
+    _add_data(parser)
+    _add_rounds(parser, 11)
     parser = _kind(kinds, "phone", phone.phone, "time and memory of TFLite files on the phone at adb")
     parser.add_argument("folder", type=Path, metavar="DIR", help="written by python -m sr_keras.export RUN mobile")
     parser.add_argument("--binary", type=Path, metavar="FILE", help="benchmark_model, where it is not on the phone yet")
