@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 
-from sr_keras import component, exporters, image, metrics, predictor, quantize
+from sr_keras import calibration, component, exporters, image, metrics, predictor, quantize
 from sr_keras.data import Pair
 from sr_keras.errors import InputError
 from sr_keras.exporters._artifact import Artifact, size_name
@@ -27,6 +27,8 @@ from sr_keras.recipe import Target
 LARGEST, ODD = (96, 128), (75, 101)  # of the LR pictures for files of free size
 _PIXELS = 8 * LARGEST[0] * LARGEST[1]  # fewer pictures where they are larger
 _LEAST_PICTURES = 2
+_SMALLEST = 8  # LR pixels
+_LARGE = 2_000_000  # parameters
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Checked:
     pixels: `dtype`, and for whole numbers `scale` and `zero_point`. `files` are all that belong to it, `file` the one
     to open; `sha256` is of the file, or of the names and contents of all files in order. `golden` names an LR picture,
     what the artifact made of it, and within how many `levels` of that which `share` of the values must be on another
-    machine.
+    machine. `size` is the only LR (height, width) that the file takes, None if it takes any.
     """
 
     file: str
     files: tuple[str, ...]
-    kind: str
+    exporter: str
+    precision: str
+    size: tuple[int, int] | None
     bytes: int
     sha256: str
     operators: tuple[str, ...]
@@ -62,21 +66,34 @@ class Checked:
     golden: dict[str, Any]
     fault: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """The exporter and, where it has more than one, what its file computes in."""
+        return f"{self.exporter} {self.precision}".strip()
+
+    @property
+    def whole(self) -> bool:
+        """Says whether it computes in whole numbers, which kernels round in more than one way."""
+        return self.precision in ("int8", "int16x8", "dynamic")
+
 
 @dataclass(frozen=True)
 class Networks:
     """What is exported: the float network, and its fake-quantised twin, which int8 files are made of.
 
-    `twin` is None where no int8 file is wanted, or the layers allow none and TFLite's converter measures the ranges.
-    `ranges` says where the twin's come from, `losses` how many dB each choice would lose; `base` is the float network
-    that the loss is counted from: the one that a twin's training started from where it is there.
+    `twin` is None where no int8 file is wanted, or the layers allow none: `reason` says why, and TFLite's converter
+    measures the ranges. `ranges` says where the twin's come from, `losses` how many dB each rule would lose. `base` is
+    the float network that losses are counted from, by the name `base_name`: the one that a twin's training started
+    from, where that is there.
     """
 
     exact: keras.Model
     twin: keras.Model | None
     base: keras.Model
+    base_name: str = "the same network in float"
     ranges: str = ""
     losses: tuple[tuple[str, float], ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,7 @@ class Sample:
     base_psnr: float
 
 
-class Bench:
+class Samples:
     """Real pictures at any LR size, with what the networks make of them, computed once."""
 
     def __init__(self, pairs: Sequence[Pair], networks: Networks) -> None:
@@ -98,6 +115,7 @@ class Bench:
         self.exact = predictor.of_keras(networks.exact, "exact")
         self._twin = networks.twin and predictor.of_keras(networks.twin, "twin")
         self._base = self.exact if networks.base is networks.exact else predictor.of_keras(networks.base, "base")
+        self.size = self.exact.size or LARGEST
         self.at = cache(self._at)
 
     def _at(self, size: tuple[int, int]) -> list[Sample]:
@@ -135,35 +153,40 @@ def planes(pixels: np.ndarray, channels: int) -> np.ndarray:
     return image.with_channels(image.to_float(pixels), channels)
 
 
-def with_ranges(
-    network: keras.Model, base: keras.Model | None, wanted: str, pairs: Sequence[Pair], calibration: list[np.ndarray]
-) -> Networks:
-    """Finds the twin for int8: the network itself if it was trained so, else one calibrated by the way `wanted`.
+def for_int8(network: keras.Model, rule: str, pairs: Sequence[Pair], pictures: Sequence[np.ndarray]) -> Networks:
+    """Finds the twin for int8: the network itself if it was trained so, else one with ranges by `rule` from `pictures`.
 
-    `auto` takes the way that loses least on `pairs`. Raises `InputError` if `wanted` is `qat` and it was not trained.
+    `auto` takes the rule that loses least on `pairs`. Raises `InputError` where `rule` is `qat` and it was not trained,
+    or is another than the converter's own and the layers leave the ranges to TFLite's converter.
     """
     if quantize.is_fake_quantised(network):
         exact = quantize.without_fake_quantisation(network)
-        return Networks(exact, network, base or exact, "trained")
-    if wanted == "qat":
+        return Networks(exact, network, exact, ranges="trained")
+    if rule == "qat":
         raise InputError(
             "int8: qat: the network was not trained for int8; train it so, with start_from and a section quantization "
             "in its config (configs/anchor_x2_qat.yaml), or set int8: auto."
         )
     try:
         twin = quantize.fake_quantised(network)
-    except ValueError:
-        return Networks(network, None, network, "the converter's minmax")
-    losses = []
-    for ranges in ("minmax", "percentile", "mse") if wanted == "auto" else (wanted,):
-        quantize.calibrate(twin, calibration, ranges=ranges)
-        samples = Bench(pairs, Networks(network, twin, network)).at(LARGEST)
-        scale = samples[0].hr.shape[0] // samples[0].lr.shape[0]
-        lost = [sample.base_psnr - psnr(sample.hr, sample.twin, scale) for sample in samples]
-        losses.append((ranges, float(np.mean(lost))))
+    except ValueError as error:
+        if rule not in ("auto", "minmax"):
+            raise InputError(f"int8: {rule}: {error}") from error
+        return Networks(network, None, network, reason=str(error))
+    if network.count_params() > _LARGE:  # hours otherwise
+        free = None in network.input_shape[1:3]
+        pictures = [picture[:48, :64] if free else picture for picture in pictures[:8]]
+    measured, losses = calibration.Calibration(twin, pictures), []
+    samples = Samples(pairs, Networks(network, None, network))
+    exact = samples.at(samples.size)
+    for each in get_args(calibration.Rule) if rule == "auto" else (rule,):
+        measured.set_ranges(each)
+        enlarge = predictor.of_keras(twin, "twin").network
+        lost = [s.base_psnr - psnr(s.hr, enlarge(s.lr[None])[0], samples.exact.scale) for s in exact]
+        losses.append((each, float(np.mean(lost))))
     best = min(losses, key=lambda loss: loss[1])[0]
-    quantize.calibrate(twin, calibration, ranges=best)
-    return Networks(network, twin, network, best, tuple(losses))
+    measured.set_ranges(best)
+    return Networks(network, twin, network, ranges=best, losses=tuple(losses))
 
 
 def is_int8(target: Target) -> bool:
@@ -171,57 +194,70 @@ def is_int8(target: Target) -> bool:
     return target.options().get("precision") == "int8"
 
 
-def made(target: Target, bench: Bench, calibration: list[np.ndarray], about: About, draft: Path) -> Checked:
-    """Writes one artifact into `draft`, opens it with its runtime and compares."""
-    networks = bench.networks
+def check(target: Target, network: Predictor) -> None:
+    """Raises `InputError` for options that the exporter does not have, or a size that the network does not take."""
+    options = component.resolve(exporters, target.options(), "save")[1]
+    if fixed_by_us := {"calibration", "about"} & set(options):
+        raise InputError(f"{target.name}: {', '.join(fixed_by_us)} can't be set in a recipe; leave it out.")
+    size = options.get("size")
+    if size is not None and min(size) < _SMALLEST:
+        raise InputError(f"{target.name}: size must be height and width of {_SMALLEST} or more, got {list(size)}.")
+    if size and network.size and network.size != tuple(size):
+        height, width = network.size
+        raise InputError(f"{target.name}: the network takes only {height}x{width} pictures, not {tuple(size)}.")
+
+
+def made(target: Target, samples: Samples, pictures: list[np.ndarray], about: About, draft: Path) -> Checked:
+    """Writes one artifact into `draft`, opens it with its runtime and compares; `pictures` are for calibration."""
+    networks = samples.networks
     save, options = component.resolve(exporters, target.options(), "save")
     load, _ = component.resolve(exporters, target.name, "load")
-    fixed, size = bench.exact.size, options.get("size")
-    if fixed and size and fixed != size:
-        raise InputError(f"{target.name}: the network takes only {fixed[0]}x{fixed[1]} pictures, not {tuple(size)}.")
-    twin = networks.twin if is_int8(target) else None
     taken = inspect.signature(save).parameters
-    given = {key: value for key, value in {"calibration": calibration, "about": about}.items() if key in taken}
+    precision = options.get("precision", taken["precision"].default) if "precision" in taken else ""
+    if precision == "dynamic":  # whose ranges follow the picture, so that no tile is exact
+        about = replace(about, halo=None)
+    twin = networks.twin if is_int8(target) else None
+    given = {key: value for key, value in {"calibration": pictures, "about": about}.items() if key in taken}
     there = set(draft.iterdir())
     path = save(twin or networks.exact, draft, **options, **given)
     if path in there:
         raise InputError(f"{target.name}: two artifacts of the recipe have the name {path.name}; drop one.")
     written = sorted({*draft.iterdir()} - there)
     artifact = load(path)
-    figures = _compared(artifact, bench, against_twin=twin is not None)
-    kind = " ".join([target.name, *(str(v) for k, v in options.items() if k in ("precision", "shuffle"))])
+    figures = _compared(artifact, samples, against_twin=twin is not None)
     in_bytes, digest = _size_and_digest(written)
     checked = Checked(
-        path.name, tuple(file.name for file in written), kind, in_bytes, digest, artifact.operators,
-        artifact.input_type, artifact.output_type, **figures, golden=_golden(artifact, path, kind, bench, draft),
+        path.name, tuple(file.name for file in written), target.name, precision, artifact.size, in_bytes, digest,
+        artifact.operators, artifact.input_type, artifact.output_type, **figures, golden={},
     )  # fmt: skip
-    return judged(checked, target)
+    checked = replace(checked, golden=_golden(artifact, checked, samples, draft))
+    return judged(checked, target, trained=networks.ranges == "trained")
 
 
-def judged(checked: Checked, target: Target) -> Checked:
+def judged(checked: Checked, target: Target, *, trained: bool = False) -> Checked:
     """Returns `checked` with its `fault` where it is further from Keras than `target` allows."""
+    near, fault = checked.psnr_vs_keras, None
     if not math.isfinite(checked.max_abs_difference):
-        return replace(checked, fault="gives values that are no numbers")
-    if target.tolerance is not None and not checked.max_abs_difference <= target.tolerance:
-        return replace(checked, fault=f"differs by {checked.max_abs_difference:.1e}, allowed {target.tolerance:.1e}")
-    near = checked.psnr_vs_keras
-    if target.psnr is not None and near is not None and not near >= target.psnr:
-        return replace(checked, fault=f"{near:.1f} dB against Keras, at least {target.psnr:g} needed")
-    if target.loss is not None and not checked.loss <= target.loss:
-        advice = "; train it for int8 (configs/anchor_x2_qat.yaml)" if checked.kind.endswith("int8") else ""
-        return replace(checked, fault=f"loses {checked.loss:.2f} dB against HR, allowed {target.loss:g}{advice}")
-    if target.levels is not None and (checked.levels_999 or 0) > target.levels:
+        fault = "gives values that are no numbers"
+    elif target.tolerance is not None and not checked.max_abs_difference <= target.tolerance:
+        fault = f"differs by {checked.max_abs_difference:.1e}, allowed {target.tolerance:.1e}"
+    elif target.psnr is not None and near is not None and not near >= target.psnr:
+        fault = f"{near:.1f} dB against Keras, at least {target.psnr:g} needed"
+    elif target.loss is not None and not checked.loss <= target.loss:
+        fault = f"loses {checked.loss:.2f} dB against HR, allowed {target.loss:g}"
+        if checked.precision == "int8":
+            fault += "; train it for longer" if trained else "; train it for int8 (configs/anchor_x2_qat.yaml)"
+    elif target.levels is not None and (checked.levels_999 or 0) > target.levels:
         fault = f"one value in 1,000 is over {target.levels} levels from the twin in Keras, {checked.levels} at most"
-        return replace(checked, fault=fault)
-    return checked
+    return replace(checked, fault=fault)
 
 
-def _compared(artifact: Artifact, bench: Bench, *, against_twin: bool) -> dict[str, Any]:
+def _compared(artifact: Artifact, samples: Samples, *, against_twin: bool) -> dict[str, Any]:
     """Runs the artifact on pictures of two sizes (of the one that it takes, if fixed) beside Keras."""
-    exact, differences, against_keras, against_hr, losses = bench.exact, [], [], [], []
+    exact, differences, against_keras, against_hr, losses = samples.exact, [], [], [], []
     counts = np.zeros(256, np.int64)
     sizes = [artifact.size] if artifact.size else [LARGEST, ODD]
-    for sample in (sample for size in sizes for sample in bench.at(size)):
+    for sample in (sample for size in sizes for sample in samples.at(size)):
         sr = artifact(sample.lr[None])[0]
         differences.append(float(np.abs(sr - sample.exact).max()))
         if artifact.run_uint8 is not None:
@@ -232,7 +268,7 @@ def _compared(artifact: Artifact, bench: Bench, *, against_twin: bool) -> dict[s
         against_keras.append(metrics.psnr(sample.exact * 255.0, sr * 255.0))
         against_hr.append(psnr(sample.hr, sr, exact.scale))
         losses.append(sample.base_psnr - against_hr[-1])
-    lr, times = bench.at(sizes[0])[0].lr, []
+    lr, times = samples.at(sizes[0])[0].lr, []
     for _ in range(7):
         start = time.perf_counter()
         artifact(lr[None])
@@ -257,16 +293,15 @@ def _uint8_difference(run: Callable[[np.ndarray], np.ndarray], exact: Predictor,
     return levels / 255.0 if levels > 1 else 0.0
 
 
-def _golden(artifact: Artifact, path: Path, kind: str, bench: Bench, draft: Path) -> dict[str, Any]:
+def _golden(artifact: Artifact, checked: Checked, samples: Samples, draft: Path) -> dict[str, Any]:
     """Writes a picture and what the artifact makes of it, for export/check_artifacts.py on other machines."""
-    lr = image.to_uint8(bench.at(artifact.size or LARGEST)[0].lr)
+    lr = image.to_uint8(samples.at(artifact.size or LARGEST)[0].lr)
     sr = image.to_uint8(artifact(image.to_float(lr)[None])[0])
-    names = {"lr": f"golden/lr_{size_name(lr.shape[:2])}.png", "sr": f"golden/{path.name.replace('.', '_')}.png"}
+    names = {"lr": f"golden/lr_{size_name(lr.shape[:2])}.png", "sr": f"golden/{checked.file.replace('.', '_')}.png"}
     image.write(draft / names["lr"], lr)
     image.write(draft / names["sr"], sr)
     # Kernels round sums of whole numbers in more than one way, and deep networks pass each step on.
-    whole = any(word in kind for word in ("int8", "dynamic", "int16x8"))
-    return {**names, "levels": 2 if whole else 1, "share": 0.98 if whole else 1.0}
+    return {**names, "levels": 2 if checked.whole else 1, "share": 0.98 if checked.whole else 1.0}
 
 
 def _size_and_digest(written: list[Path]) -> tuple[int, str]:

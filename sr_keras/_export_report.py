@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sr_keras import cli, delegates, image, quantize, report, resize
-from sr_keras._artifacts import LARGEST, Bench, Checked, Sample
+from sr_keras import calibration, cli, delegates, image, report, resize
+from sr_keras._artifacts import Checked, Sample, Samples
 from sr_keras.files import write_whole
 
 _SIDE = 96  # of the crops in report.md, in LR pixels
@@ -29,7 +29,7 @@ class Part:
     rows: Sequence[Sequence[str]] = ()
 
 
-def write(folder: Path, model: Path, manifest: dict[str, Any], checked: Sequence[Checked], bench: Bench) -> None:
+def write(folder: Path, model: Path, manifest: dict[str, Any], checked: Sequence[Checked], samples: Samples) -> None:
     """Writes report.html, report.md and its picture, report.png, into `folder`, where the artifacts are."""
     facts = [
         ("model", f"{manifest['model']} ({model})"), ("scale", f"x{manifest['scale']}"),
@@ -37,16 +37,16 @@ def write(folder: Path, model: Path, manifest: dict[str, Any], checked: Sequence
         *((name, version) for name, version in manifest["versions"].items()),
     ]  # fmt: skip
     title = f"Export of {manifest['model']} x{manifest['scale']}"
-    parts = [_artifacts(checked), *_int8(bench), *_delegates(folder, checked)]
-    samples = bench.at(bench.exact.size or LARGEST)[:_PICTURES]
+    parts = [_artifacts(checked), *_int8(samples), *_delegates(folder, checked)]
+    shown = samples.at(samples.size)[:_PICTURES]
     with report.Page(folder / "report.html", title, facts) as page:
         for part in parts:
             page.part(part.title, part.text, part.header, part.rows)
-        for k, sample in enumerate(samples):
-            for comparison in _comparisons(sample, k, bench.exact.scale):
+        for k, sample in enumerate(shown):
+            for comparison in _comparisons(sample, k, samples.exact.scale):
                 page.add(comparison)
-    image.write(folder / "report.png", _sheet(samples, bench.exact.scale))
-    columns = "bicubic, the float network" + (", int8" if samples[0].twin is not None else "") + ", HR"
+    image.write(folder / "report.png", _sheet(shown, samples.exact.scale))
+    columns = "bicubic, the float network" + (", int8" if shown[0].twin is not None else "") + ", HR"
     text = "\n\n".join(
         [
             f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts),
@@ -86,29 +86,34 @@ def _artifacts(checked: Sequence[Checked]) -> Part:
     )
 
 
-def _int8(bench: Bench) -> Iterator[Part]:
+def _int8(samples: Samples) -> Iterator[Part]:
     """What quantisation costs: the choice of ranges, and each layer's share."""
-    networks = bench.networks
+    networks = samples.networks
+    if networks.reason:
+        yield Part("int8", f"TFLite's converter measured the ranges, from the extremes: {networks.reason}")
     if networks.twin is None:
         return
     if networks.losses:
         choices = ", ".join(f"{name} {loss:+.3f} dB" for name, loss in networks.losses)
-        text = f"Post-training: ranges by {networks.ranges}. PSNR lost against HR with each choice: {choices}."
+        text = f"Post-training: ranges by {networks.ranges}. PSNR lost against HR by each rule: {choices}."
     else:
-        text = "Trained for int8: the ranges are the training's own."
-    pictures = [sample.lr for sample in bench.at(bench.exact.size or LARGEST)[:_LAYER_PICTURES]]
-    errors = quantize.layer_errors(networks.twin, pictures)
-    worst = sorted(errors[:-1], key=lambda error: error.alone)[:3]
+        text = f"Trained for int8: the ranges are the training's own. Losses are counted from {networks.base_name}."
+    large = networks.exact.count_params() > 1_000_000
+    measured = [each.lr for each in samples.at(samples.size)[: 1 if large else _LAYER_PICTURES]]
+    errors = calibration.layer_errors(networks.twin, measured, most=8 if large else 32)
+    worst = sorted((error for error in errors[:-1] if error.alone is not None), key=lambda error: error.alone or 0.0)
     text += (
-        f" Worst layers: {', '.join(error.layer for error in worst)}. tensor: signal-to-noise ratio of the layer's "
-        "output, int8 against float, all layers before it in int8 too; alone: PSNR of the picture against the float "
-        "network's with this layer alone in int8."
+        f" Worst layers: {', '.join(error.layer for error in worst[:3])}. SQNR: signal to quantisation noise of the "
+        "layer's output, int8 against float, all layers before it in int8 too; PSNR alone: of the picture against the "
+        "float network's with this layer alone in int8."
     )
-    rows = [[e.layer, e.kind, f"{e.low:.4f} to {e.high:.4f}", _decibels(e.tensor), _decibels(e.alone)] for e in errors]
-    yield Part("int8, layer by layer", text, ["layer", "kind", "range", "tensor dB", "alone dB"], rows)
+    rows = [[e.layer, e.kind, f"{e.low:.4f} to {e.high:.4f}", _decibels(e.sqnr), _decibels(e.alone)] for e in errors]
+    yield Part("int8, layer by layer", text, ["layer", "kind", "range", "SQNR dB", "PSNR alone dB"], rows)
 
 
-def _decibels(value: float) -> str:
+def _decibels(value: float | None) -> str:
+    if value is None:
+        return "-"
     return "exact" if np.isinf(value) else f"{value:.1f}"
 
 
@@ -121,7 +126,7 @@ def _delegates(folder: Path, checked: Sequence[Checked]) -> Iterator[Part]:
     for file, graph in graphs.items():
         partitions, left = delegates.xnnpack_partitions(folder / file)
         names = [operator.name for operator in graph.operators]
-        counted = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+        counted = ", ".join(f"{name} {names.count(name)}" for name in dict.fromkeys(names))
         sizes = [str(len(graph.deep)), str(len(graph.dynamic)), str(partitions)]
         rows.append([file, graph.precision, counted, *sizes, ", ".join(left) or "none"])
     yield Part(
@@ -142,6 +147,14 @@ def _delegates(folder: Path, checked: Sequence[Checked]) -> Iterator[Part]:
         "By their own lists, not by a run on a device; what a list does not say is not known.",
         ["delegate", "files", "takes", "to change"],
         [[each.title, files, _verdict(each), "; ".join(_changes(each)) or "-"] for files, each in phones],
+    )
+    named = dict.fromkeys(each.delegate for _, each in phones)
+    rows = [delegates.table()["delegates"][name] for name in named]
+    yield Part(
+        "About the delegates",
+        "What each runs on, and what files it takes.",
+        ["delegate", "runs on", "takes", "note"],
+        [[row["title"], row["runs_on"], ", ".join(row["types"]), " ".join(row["note"].split())] for row in rows],
     )
     conditions = {(each.title, condition) for _, each in phones for condition in each.conditions}
     yield Part(

@@ -44,6 +44,7 @@ def quiet() -> Iterator[None]:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # graphs that are traced again for another picture's size
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
         real = os.dup(2)

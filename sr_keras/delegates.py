@@ -14,7 +14,6 @@ import yaml
 from sr_keras.errors import InputError
 
 _DATA = Path(__file__).with_name("delegates.yaml")
-_WHOLE = {"int8", "uint8", "int16"}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,12 +18,14 @@ from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
+    import numpy as np
 
     from sr_keras._artifacts import Checked, Networks
     from sr_keras.config import Config
     from sr_keras.data import Pair
     from sr_keras.exporters._tflite_metadata import About
     from sr_keras.predictor import Predictor
+    from sr_keras.receptive_field import Field
     from sr_keras.recipe import Recipe
 
 
@@ -42,19 +45,20 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
 
     network, config = _opened(model)
     reference = predictor.of_keras(network, str(model))
+    for target in recipe.artifacts:
+        artifacts.check(target, reference)
     pairs = _pictures(config, reference, "valid", most=8)
-    calibration = [
-        artifacts.planes(pair.lr, reference.channels) for pair in _pictures(config, reference, "train", most=64)
-    ]
-    networks = _networks(network, config, recipe, pairs, calibration)
-    bench = artifacts.Bench(pairs, networks)
-    about = _about(networks.exact, reference, recipe)
+    pictures = [_fed(pair, reference) for pair in _pictures(config, reference, "train", most=64)]
+    networks = _networks(network, config, reference, recipe, pairs, pictures)
+    samples = artifacts.Samples(pairs, networks)
+    field = _field(networks.exact)
+    about = _about(networks.exact, reference, recipe, field)
     with _draft_beside(folder) as draft:
-        checked = [artifacts.made(target, bench, calibration, about, draft) for target in recipe.artifacts]
+        checked = [artifacts.made(target, samples, pictures, about, draft) for target in recipe.artifacts]
         if any(artifact.fault for artifact in checked):
             raise OverToleranceError(checked)
-        manifest = _manifest(networks.exact, reference, about, config, checked)
-        report.write(draft, model, manifest, checked, bench)
+        manifest = _manifest(networks.exact, reference, about, field, config, checked)
+        report.write(draft, model, manifest, checked, samples)
         _publish(draft, folder, manifest)
     return checked
 
@@ -66,18 +70,42 @@ def _opened(model: Path) -> "tuple[keras.Model, Config | None]":
 
 
 def _networks(
-    network: "keras.Model", config: "Config | None", recipe: "Recipe", pairs: "list[Pair]", calibration: list
-) -> "Networks":
+    network: "keras.Model", config: "Config | None", reference: "Predictor", recipe: "Recipe", pairs: "list[Pair]",
+    pictures: list,
+) -> "Networks":  # fmt: skip
     """Finds what float files and what int8 files are made of."""
     from sr_keras import _artifacts as artifacts
+    from sr_keras import quantize
+
+    if not (quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts))):
+        return artifacts.Networks(network, None, network)
+    networks = artifacts.for_int8(network, recipe.int8, pairs, pictures)
+    base = _trained_from(config, reference)
+    return networks if base is None else replace(networks, base=base, base_name=str(config and config.start_from))
+
+
+def _trained_from(config: "Config | None", reference: "Predictor") -> "keras.Model | None":
+    """Opens the float network that a training for int8 started from; None where there is none for these pictures."""
     from sr_keras import predictor, quantize
 
-    base = None
-    if config is not None and config.quantization and config.start_from and Path(config.start_from).exists():
+    if config is None or config.quantization is None or config.start_from is None:
+        return None
+    try:
         base = quantize.without_fake_quantisation(predictor.open_collapsed(Path(config.start_from)))
-    if quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts)):
-        return artifacts.with_ranges(network, base, recipe.int8, pairs, calibration)
-    return artifacts.Networks(network, None, network)
+    except InputError:
+        return None
+    its = predictor.of_keras(base, "base")
+    alike = (its.scale, its.channels, its.size) == (reference.scale, reference.channels, reference.size)
+    return base if alike else None
+
+
+def _fed(pair: "Pair", reference: "Predictor") -> "np.ndarray":
+    """Returns the planes that the network takes, of its only size if it has one."""
+    from sr_keras import _artifacts as artifacts
+
+    if reference.size is None:
+        return artifacts.planes(pair.lr, reference.channels)
+    return artifacts.fitted(pair, reference.size, reference.scale, reference.channels)[0]
 
 
 @contextlib.contextmanager
@@ -121,33 +149,36 @@ def _pictures(
     return [pair for pair in pairs if 2 * min(pair.lr.shape[:2]) >= largest]  # a tiny one would shrink them all
 
 
-def _about(network: "keras.Model", reference: "Predictor", recipe: "Recipe") -> "About":
-    from sr_keras import __version__, receptive_field
-    from sr_keras.exporters._tflite_metadata import About
+def _field(network: "keras.Model") -> "Field | None":
+    from sr_keras import receptive_field
 
     try:
-        tiles = receptive_field.field(network)
-        halo, alignment = tiles.halo, tiles.alignment
+        return receptive_field.field(network)
     except ValueError:  # a layer of the user's own
-        halo, alignment = None, 1
+        return None
+
+
+def _about(network: "keras.Model", reference: "Predictor", recipe: "Recipe", field: "Field | None") -> "About":
+    from sr_keras import __version__
+    from sr_keras.exporters._tflite_metadata import About
+
     scale = reference.scale
     return About(
         network.name, f"Super-resolution: enlarges pictures {scale} times in height and width.", scale,
-        reference.channels, halo, alignment, recipe.author, recipe.license, f"sr_keras {__version__}",
+        reference.channels, field.halo if field else None, field.alignment if field else 1,
+        recipe.author, recipe.license, f"sr_keras {__version__}",
     )  # fmt: skip
 
 
 def _manifest(
-    network: "keras.Model", reference: "Predictor", about: "About", config: "Config | None", checked: "list[Checked]"
-) -> dict:
+    network: "keras.Model", reference: "Predictor", about: "About", field: "Field | None", config: "Config | None",
+    checked: "list[Checked]",
+) -> dict:  # fmt: skip
     from importlib import metadata
 
-    from sr_keras import __version__, receptive_field
+    from sr_keras import __version__, quantize
 
-    try:
-        tiles = asdict(receptive_field.field(network))
-    except ValueError:  # a layer of the user's own: without an alignment, a reader knows to measure both
-        tiles = {"halo": None}
+    tiles = asdict(field) if field else {"halo": None}  # without an alignment, a reader knows to measure both
     versions = {"sr_keras": __version__}
     for name in ("tensorflow", "keras", "numpy", "tf2onnx", "ai-edge-litert", "openvino"):
         with contextlib.suppress(metadata.PackageNotFoundError):  # OpenVINO may be left out
@@ -161,14 +192,14 @@ def _manifest(
         "layout": "NHWC",
         **tiles,
         "input": {"name": "lr", "range": [0.0, 1.0]},
-        "output": {"name": "sr", "range": [0.0, 1.0], "clipped": network.layers[-1].__class__.__name__ == "Clip"},
+        "output": {"name": "sr", "range": [0.0, 1.0], "clipped": quantize.ends_clipped(network)},
         "signatures": {"saved_model": ["serving_default", "serving_uint8"], "tflite": ["serving_default"]},
         "parameters": network.count_params(),
         "author": about.author,
         "license": about.license,
         "versions": versions,
         "config": config.model_dump(mode="json") if config else None,
-        "artifacts": [{k: v for k, v in asdict(c).items() if k != "fault"} for c in checked],
+        "artifacts": [{k: v for k, v in asdict(c).items() if k != "fault"} | {"kind": c.kind} for c in checked],
     }
 
 
@@ -176,7 +207,10 @@ def _publish(draft: Path, folder: Path, manifest: dict) -> None:
     """Moves the artifacts into place; the manifest goes first and comes last, so it never names a file of before."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        before = _files_of(folder / "manifest.json")
         (folder / "manifest.json").unlink(missing_ok=True)
+        for file in before - {item.name for item in draft.iterdir()}:  # of an earlier export, now without a manifest
+            shutil.rmtree(folder / file) if (folder / file).is_dir() else (folder / file).unlink(missing_ok=True)
         items = sorted(draft.iterdir())  # a .bin comes before its .xml, which never stands beside another network's
         for target in (folder / item.name for item in reversed(items)):
             if target.is_dir():
@@ -189,11 +223,20 @@ def _publish(draft: Path, folder: Path, manifest: dict) -> None:
     write_json(folder / "manifest.json", manifest)
 
 
+def _files_of(manifest: Path) -> set[str]:
+    """Names the artifacts of an export of before; none where there is no manifest to read."""
+    try:
+        artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        return {Path(file).name for artifact in artifacts for file in artifact["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", type=Path, help="run folder or .keras file")
-    names = "default, server, desktop, mobile, mobile_int8"
+    names = "default, server, desktop, mobile, mobile_int8, benchmark"
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help=f"recipe file or name: {names}")
     parser.add_argument("--author", metavar="NAME", help="in the metadata of TFLite files (default: the recipe's)")
     parser.add_argument("--license", metavar="NAME", help="of the weights, such as CC0-1.0 (default: the recipe's)")

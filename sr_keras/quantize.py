@@ -1,12 +1,10 @@
-"""From a float network to its fake-quantised twin and back; ranges from pictures; which layer loses how much.
+"""From a float network to its fake-quantised twin and back.
 
 The twin is trained (quantisation-aware) or only calibrated (post-training); TFLite's converter makes it whole numbers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,8 +12,6 @@ from keras import ops
 
 from sr_keras.layers.collapsible_conv import collapse
 from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantRescaling
-
-Ranges = Literal["minmax", "percentile", "mse"]
 
 # Type names of Keras layers and operations. What only moves pixels carries its input's scale on; what computes gets a
 # range of its own.
@@ -29,9 +25,14 @@ _PIXELS = (0.0, 1.0)
 _IN, _OUT = "pixels_in", "pixels_out"
 
 
+def ranges(twin: keras.Model) -> list[FakeQuant]:
+    """Lists the layers that round tensors, in the graph's order: the input's first, the output's last."""
+    return [layer for layer in twin.layers if isinstance(layer, FakeQuant)]
+
+
 def is_fake_quantised(model: keras.Model) -> bool:
     """Says whether `model` was made by `fake_quantised`."""
-    return any(isinstance(layer, FakeQuant) for layer in model.layers)
+    return bool(ranges(model))
 
 
 def fake_quantised(model: keras.Model, *, momentum: float = 0.99) -> keras.Model:
@@ -52,6 +53,8 @@ def fake_quantised(model: keras.Model, *, momentum: float = 0.99) -> keras.Model
                 f"quantisation takes plain convolutions, activations and sums, but {model.name} has "
                 f"{type(part).__name__} '{part.name}'; take anchor, espcn, srvgg or edsr."
             )
+        if isinstance(part, keras.layers.Rescaling) and np.any(np.not_equal(part.scale, 1.0)) and np.any(part.offset):
+            raise ValueError(f"Rescaling '{part.name}' of {model.name} must have a scale or an offset, not both.")
     twin = keras.models.clone_model(
         model, clone_function=_fake_quantised_layer, call_function=_Rounding(model, momentum).call
     )
@@ -77,6 +80,8 @@ class _Rounding:
             return inputs[0]
         first, kind = keras.tree.flatten(inputs)[0], type(part).__name__
         x = part(first, self.steps[id(first)]) if kind == "FakeQuantConv2D" else part(*inputs, **kwargs)
+        if part.name == self.last and kind == "Concatenate":
+            return self._ranged(x, _PIXELS, _OUT)
         if kind in _CARRIES:
             self.steps[id(x)] = self.steps[id(first)]
         if kind in _CARRIES or part.name in self.before_relu:
@@ -160,14 +165,25 @@ def _before_relu(convolutions: Sequence[keras.layers.Conv2D]) -> set[str]:
     found = set()
     for part in convolutions:
         users = [node.operation for node in part._outbound_nodes]
-        if users and all(_is_relu(user) for user in users) and _activation(part) == "linear":
+        if users and all(is_relu(user) for user in users) and _activation(part) == "linear":
             found.add(part.name)
     return found
 
 
-def _is_relu(part: keras.Operation) -> bool:
-    plain = isinstance(part, keras.layers.ReLU) and not part.negative_slope and not part.threshold
-    return plain or type(part).__name__ in ("Relu", "Relu6") or _activation(part) in ("relu", "relu6")
+def ends_clipped(model: keras.Model) -> bool:
+    """Says whether the network ends in a clip to [0, 1], behind which pixels only move."""
+    part = model.outputs[0]._keras_history.operation
+    while type(part).__name__ in _CARRIES:
+        part = part._inbound_nodes[0].input_tensors[0]._keras_history.operation
+    return type(part).__name__ == "Clip" and (part.x_min, part.x_max) == _PIXELS
+
+
+def is_relu(part: keras.Operation) -> bool:
+    """Says whether `part` is nothing but a ReLU, which TFLite computes within the convolution before it."""
+    if isinstance(part, keras.layers.ReLU):
+        return not part.negative_slope and not part.threshold
+    named = isinstance(part, keras.layers.Activation) and _activation(part) in ("relu", "relu6")
+    return named or type(part).__name__ in ("Relu", "Relu6")
 
 
 def without_fake_quantisation(twin: keras.Model) -> keras.Model:
@@ -197,150 +213,3 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     for layer in source.layers:
         if layer.weights and not isinstance(layer, FakeQuant):
             target.get_layer(layer.name).set_weights(layer.get_weights())
-
-
-def calibrate(twin: keras.Model, pictures: Sequence[np.ndarray], *, ranges: Ranges = "minmax") -> None:
-    """Sets the twin's ranges from what the float network makes of LR pictures, float32 `[H, W, C]` in [0, 1].
-
-    `minmax` takes the extremes seen; `percentile` leaves out the outer 0.01 % of values at either end; `mse` takes the
-    range whose 256 values are nearest to what was seen, in the mean square (Choukroun et al., 2019, arXiv 1902.06822).
-
-    Raises:
-        ValueError: for no pictures, or unknown `ranges`.
-    """
-    if ranges not in get_args(Ranges):
-        raise ValueError(f"ranges must be one of {', '.join(get_args(Ranges))}, got {ranges}.")
-    if not pictures:
-        raise ValueError("calibration needs pictures, got none; give some of LR size.")
-    learnt = [layer for layer in twin.layers if isinstance(layer, FakeQuant) and layer.fixed is None]
-    if not learnt:
-        return
-    observer = keras.Model(twin.input, [layer.input for layer in learnt])
-    with bypassed(twin):
-        extremes = [_Extremes() for _ in learnt]
-        for values in _observed(observer, pictures):
-            for extreme, value in zip(extremes, values, strict=True):
-                extreme.add(value)
-        if ranges != "minmax":
-            histograms = [_Histogram(extreme.low, extreme.high) for extreme in extremes]
-            for values in _observed(observer, pictures):
-                for histogram, value in zip(histograms, values, strict=True):
-                    histogram.add(value)
-            choose = _Histogram.percentile if ranges == "percentile" else _Histogram.least_error
-            extremes = [choose(histogram) for histogram in histograms]
-    for layer, extreme in zip(learnt, extremes, strict=True):
-        layer.set_range(extreme.low, extreme.high)
-
-
-@contextmanager
-def bypassed(twin: keras.Model, *, but: Sequence[str] = ()) -> Iterator[None]:
-    """Lets the twin compute as the float network does, the layers named in `but` aside, when it is called eagerly."""
-    kinds = (FakeQuant, FakeQuantConv2D, FakeQuantRescaling)
-    layers = [layer for layer in twin.layers if isinstance(layer, kinds)]
-    for layer in layers:
-        layer.bypass = layer.name not in but
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.bypass = False
-
-
-def _observed(observer: keras.Model, pictures: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    for picture in pictures:
-        values = observer(picture[None], training=False)
-        yield [np.asarray(ops.convert_to_numpy(value)) for value in (values if isinstance(values, list) else [values])]
-
-
-@dataclass
-class _Extremes:
-    low: float = 0.0
-    high: float = 0.0
-
-    def add(self, values: np.ndarray) -> None:
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-
-
-class _Histogram:
-    """Counts values between two ends in 2,048 bins."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.edges = np.linspace(low, max(high, low + 1e-6), 2049)
-        self.counts = np.zeros(2048, np.int64)
-
-    def add(self, values: np.ndarray) -> None:
-        self.counts += np.histogram(values, self.edges)[0]
-
-    def percentile(self, outside: float = 1e-4) -> _Extremes:
-        share = np.cumsum(self.counts) / self.counts.sum()
-        first, last = np.searchsorted(share, outside, "right"), np.searchsorted(share, 1.0 - outside)
-        return _Extremes(float(self.edges[first]), float(self.edges[min(last + 1, 2048)]))
-
-    def least_error(self) -> _Extremes:
-        (low, high), parts = (float(self.edges[0]), float(self.edges[-1])), np.linspace(0.2, 1.0, 161)
-        most, least = high, low
-        for _ in range(2):  # one end at a time, since the other may be 0
-            high = min(most * parts, key=lambda end: self._error(low, end))
-            low = min(least * parts, key=lambda end: self._error(end, high))
-        return _Extremes(float(low), float(high))
-
-    def _error(self, low: float, high: float) -> float:
-        centres = (self.edges[:-1] + self.edges[1:]) / 2.0
-        low, high = min(low, 0.0), max(high, 1e-9, low + 1e-9)
-        step = (high - low) / 255.0
-        inside = (centres >= low) & (centres <= high)
-        beyond = np.where(centres < low, low - centres, centres - high)
-        return float(np.sum(self.counts * np.where(inside, step**2 / 12.0, beyond**2)))
-
-
-@dataclass(frozen=True)
-class LayerError:
-    """What quantising costs at one layer, in dB, on real pictures.
-
-    `tensor` is the signal-to-noise ratio of its output, int8 against float, all layers before it in int8 too; `alone`
-    the PSNR of the network's output against float with this layer alone in int8: the lowest names the culprit. The
-    output itself, rounded to whole pixels, comes last.
-    """
-
-    layer: str
-    kind: str
-    low: float
-    high: float
-    tensor: float
-    alone: float
-
-
-def layer_errors(twin: keras.Model, pictures: Sequence[np.ndarray]) -> list[LayerError]:
-    """Measures every quantised tensor of a twin on LR pictures, float32 `[H, W, C]` in [0, 1], in the graph's order.
-
-    A convolution counts with the range behind it. The worst layer has the lowest `alone`.
-    """
-    ranges = [layer for layer in twin.layers if isinstance(layer, FakeQuant) and layer.name != _IN]
-    observer = keras.Model(twin.input, [*(layer.output[0] for layer in ranges), *twin.outputs])
-    with bypassed(twin):
-        exact = list(_observed(observer, pictures))
-    rounded = list(_observed(observer, pictures))
-    found = []
-    for k, layer in enumerate(ranges):
-        part = layer.input._keras_history.operation
-        before = (
-            part._inbound_nodes[0].input_tensors[0]._keras_history.operation
-        )  # a convolution, where part is its ReLU
-        with bypassed(twin, but=(layer.name, part.name, *([before.name] if _is_relu(part) else []))):
-            alone = [ops.convert_to_numpy(twin(picture[None], training=False)) for picture in pictures]
-        found.append(
-            LayerError(
-                part.name, type(part).__name__.removeprefix("FakeQuant"), *layer.ends,
-                _decibels([values[k] for values in exact], [values[k] for values in rounded]),
-                _decibels([values[-1] for values in exact], alone, peak=1.0),
-            )
-        )  # fmt: skip
-    return found
-
-
-def _decibels(exact: Sequence[np.ndarray], other: Sequence[np.ndarray], peak: float | None = None) -> float:
-    """Returns the mean square of `exact` (or of `peak`) over that of the difference, in dB."""
-    noise = sum(float(np.sum(np.square(a.astype(np.float64) - b))) for a, b in zip(exact, other, strict=True))
-    values = sum(a.size for a in exact)
-    signal = sum(float(np.sum(np.square(a.astype(np.float64)))) for a in exact) if peak is None else peak**2 * values
-    return float("inf") if noise == 0.0 else 10.0 * float(np.log10(signal / noise))

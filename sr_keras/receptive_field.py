@@ -135,7 +135,7 @@ def _after(layer, reach: _Reach) -> _Reach:
     if kind in _WHOLE_PICTURE or (kind in _ALONG_AN_AXIS and layer.axis not in (-1, 3, [-1], [3], (-1,), (3,))):
         resolution = reach.resolution if kind in _KEEP_THE_SIZE else None
         return replace(reach, resolution=resolution, whole=(*reach.whole, _named(layer)))
-    if kind in _POINTWISE or kind in _ALONG_AN_AXIS:
+    if kind in _POINTWISE or kind in _ALONG_AN_AXIS or getattr(layer, "pointwise", False):
         return reach
     if kind in {"Conv2D", "DepthwiseConv2D", "SeparableConv2D"}:
         return _window(layer, reach, layer.kernel_size, layer.dilation_rate)

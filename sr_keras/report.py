@@ -219,7 +219,7 @@ dd { overflow-wrap: anywhere; min-width: 0; font-variant-numeric: tabular-nums; 
 .part p { color: var(--soft); max-width: 104ch; }
 .part .table { order: 0; }
 .part td { white-space: normal; }
-.part td:first-child { min-width: 22ch; }
+.part td:first-child { min-width: 27ch; }
 .table { order: -1; overflow: auto; max-height: 60vh; }
 .table, figure { background: var(--card); border-radius: 14px; box-shadow: 0 0 0 1px var(--edge), 0 2px 8px #0000000a; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

@@ -54,7 +54,9 @@ def train(
     from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
-    config = _resolved(config, run, devices.precision(config.precision))
+    # bfloat16 rounds convolutions by as much as int8 does: what is trained would not be what is shipped.
+    here = "float32" if config.quantization and config.precision == "auto" else devices.precision(config.precision)
+    config = _resolved(config, run, here)
     if config.start_from and not run.last.is_file() and not Path(config.start_from).exists():
         raise InputError(
             f"start_from {config.start_from}: there is no such run; train it first, or set start_from=null."
@@ -78,7 +80,8 @@ def train(
         play = players.supervised if config.adversarial is None else players.game
         model, state = play(config, players.network(config, channels, config.precision), terms)
         record = _resumed(run, state, console)
-        if not run.last.is_file():
+        if record is None:
+            record = callbacks.Record()
             _begin(state.generator.network, config, patches, degrade, console)
     _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
 
@@ -227,8 +230,8 @@ def _report_left_out(patches: "Patches", console: "Console") -> None:
         _warn(console, f"left out {patches.left_out} pictures smaller than data.patch={patches.patch}")
 
 
-def _resumed(run: Run, state: "State", console: "Console") -> "Record":
-    """Restores the last checkpoint if there is one; returns what the run knows so far."""
+def _resumed(run: Run, state: "State", console: "Console") -> "Record | None":
+    """Restores the last checkpoint and returns what the run knows so far; None if there is no checkpoint."""
     from sr_keras.callbacks import Record
 
     if run.last.is_file() and run.progress.is_file():
@@ -240,7 +243,7 @@ def _resumed(run: Run, state: "State", console: "Console") -> "Record":
             raise InputError(f"{run.last}: can't be resumed from ({error}); remove the run folder.") from error
         console.print(f"going on from step {state.step}")
         return record
-    return Record()
+    return None
 
 
 def _begin(
@@ -248,24 +251,28 @@ def _begin(
 ) -> None:
     """Gives the network the weights of `start_from`, and a fake-quantised one its ranges."""
     from sr_keras import _players as players
-    from sr_keras import data, image, predictor, quantize
-    from sr_keras.layers.collapsible_conv import collapse
+    from sr_keras import calibration, data, image, predictor, quantize
+    from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
 
     source = predictor.open_network(Path(config.start_from)) if config.start_from else None
     if config.quantization is None:
         if source is not None:
-            _take_weights(generator, source, config, console)
+            source = quantize.without_fake_quantisation(source)
+            wide = any(isinstance(layer, CollapsibleConv2D) for layer in generator.layers)
+            _take_weights(generator, source if wide else collapse(source), config, console)
         return
-    if source is not None and quantize.is_fake_quantised(source):
+    if source is not None and [w.shape for w in source.weights] == [w.shape for w in generator.weights]:
         return _take_weights(generator, source, config, console)  # its ranges too
     if source is not None:
         exact = collapse(players.float_network(config, generator.input_shape[-1]))
-        _take_weights(exact, collapse(source), config, console)
+        _take_weights(exact, collapse(quantize.without_fake_quantisation(source)), config, console)
         generator.set_weights(quantize.fake_quantised(exact).get_weights())
-    each = -(-config.quantization.pictures // len(patches.sources))
-    pairs = data.pairs(patches.sources, degrade, scale=config.scale, seed=config.seed, most=each, crop=_CALIBRATED)
+    each, size = -(-config.quantization.pictures // len(patches.sources)), generator.input_shape[1:3]
+    crop = _CALIBRATED if None in size else tuple(size)
+    pairs = data.pairs(patches.sources, degrade, scale=config.scale, seed=config.seed, most=each, crop=crop)
     pictures = [image.with_channels(image.to_float(pair.lr), generator.input_shape[-1]) for pair in pairs]
-    quantize.calibrate(generator, pictures, ranges=config.quantization.ranges)
+    pictures = [picture for picture in pictures if None in size or picture.shape[:2] == crop]
+    calibration.calibrate(generator, pictures, rule=config.quantization.ranges)
 
 
 def _take_weights(generator: "keras.Model", source: "keras.Model", config: "Config", console: "Console") -> None:
@@ -311,16 +318,17 @@ def _write_results(
     run: Run, config: "Config", record: "Record", validation: "list[Pair]", steps: int, twin: "keras.Model"
 ) -> None:
     """Writes results.json: the figures of what was kept, protocol y, beside bicubic's on the same pictures."""
-    from sr_keras import __version__, metrics, predictor, scoring
+    from sr_keras import __version__, metrics, predictor, quantize, scoring
     from sr_keras.layers.collapsible_conv import collapse
 
     bicubic = predictor.interpolation("bicubic", config.scale)
     found = scoring.scores(bicubic, validation, scale=config.scale, protocol=metrics.PROTOCOLS["y"])
     base = scoring.mean(score.psnr for score in found)
+    shipped = quantize.without_fake_quantisation(collapse(twin))
     results = {
         "psnr": record.best_psnr, "ssim": record.best_ssim, "bicubic_psnr": base, "gain": record.best_psnr - base,
         "protocol": "y", "best_step": record.best_step, "steps": steps, "seconds": round(record.seconds, 1),
-        "parameters": collapse(twin).count_params(), "precision": config.precision, "sr_keras": __version__,
+        "parameters": shipped.count_params(), "precision": config.precision, "sr_keras": __version__,
         "rollbacks": record.rollbacks, "measures": record.measures,
     }  # fmt: skip
     write_json(run.results, results)

@@ -46,6 +46,7 @@ FLOORS = [
         "predictor",
         "scoring",
         "receptive_field",
+        "calibration",
         "tiling",
         "runtimes",
         "windows",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from sr_keras import _artifacts, component, export, image, models, predictor, quantize, recipe
+from sr_keras import _artifacts, calibration, component, export, image, models, predictor, quantize, recipe
 from sr_keras.errors import InputError
 from sr_keras.exporters._tflite_metadata import read_metadata
 
@@ -161,7 +161,7 @@ def measured(**figures):
         "max_abs_difference": 0.01, "psnr_vs_keras": 50.0, "psnr_vs_hr": 30.0, "loss": 0.05, "levels": 4,
         "levels_999": 2, "milliseconds": 1.0, "timed_size": (8, 8), "golden": {},
     }  # fmt: skip
-    return _artifacts.Checked("f", ("f",), "tflite int8", 1, "", (), {}, {}, **{**there, **figures})
+    return _artifacts.Checked("f", ("f",), "tflite", "int8", None, 1, "", (), {}, {}, **{**there, **figures})
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_report_lists_operators_delegates_their_sources_and_pictures(network
     )
     export.export(network, plan, tmp_path / "out")
     text, page = ((tmp_path / "out" / name).read_text() for name in ("report.md", "report.html"))
-    for words in ("1 DEPTH_TO_SPACE", "XNNPACK partitions", "Hexagon delegate", "all but DEPTH_TO_SPACE", "coral_386"):
+    for words in ("DEPTH_TO_SPACE 1", "XNNPACK partitions", "Hexagon delegate", "all but DEPTH_TO_SPACE", "coral_386"):
         assert words in text
         assert words in page
     assert "shuffle: transposed" in text
@@ -223,7 +223,7 @@ def test_qat_is_asked_for_where_the_recipe_wants_no_other(network, tmp_path):
 def test_a_network_that_was_trained_for_int8_has_its_own_ranges_and_float_files_too(network, tmp_path):
     twin = quantize.fake_quantised(keras.models.load_model(network))
     lr = [np.random.default_rng(0).random((20, 20, 3)).astype(np.float32)]
-    quantize.calibrate(twin, lr)
+    calibration.calibrate(twin, lr)
     twin.save(tmp_path / "qat.keras")
     plan = recipe.Recipe.model_validate(
         {"int8": "qat", "artifacts": [

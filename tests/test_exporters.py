@@ -12,7 +12,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from sr_keras import component, models, quantize
+from sr_keras import calibration, component, models, quantize
 from sr_keras.errors import InputError
 from sr_keras.exporters import onnx, openvino, saved_model, tflite
 from sr_keras.exporters._artifact import whole
@@ -448,7 +448,7 @@ def test_a_missing_openvino_is_one_line_with_its_extra(network, tmp_path, monkey
 
 def fake_quantised(network):
     twin = quantize.fake_quantised(network)
-    quantize.calibrate(twin, calibration_pictures())
+    calibration.calibrate(twin, calibration_pictures())
     return twin
 
 

@@ -41,7 +41,7 @@ def with_metadata(content: bytes, about: About, precision: str) -> bytes:
     color = "RGB" if about.channels == 3 else "Y"
     ours = {"format": 1, **asdict(about), "color": color, "layout": "NHWC", "range": [0.0, 1.0], "precision": precision}
     entries = {_STANDARD: _standard(about, 255.0 if precision == "int8" else 1.0), JSON: json.dumps(ours).encode()}
-    model.metadata = [entry for entry in model.metadata or [] if entry.name not in (b"sr_keras", b"TFLITE_METADATA")]
+    model.metadata = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
     for name, data in entries.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(data, np.uint8)  # pyright: ignore[reportAttributeAccessIssue]

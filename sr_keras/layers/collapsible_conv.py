@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("sr_keras")
 class CollapsibleConv2D(keras.layers.Conv2D):
-    """Convolves with the product of a wide kernel and a 1x1 kernel, plus the identity where the channels allow.
+    """Convolves with the product of a wide kernel and a 1x1 kernel, plus the identity if `residual` and C == filters.
 
     Maps `[B, H, W, C]` to `[B, H, W, filters]`, as `keras.layers.Conv2D` with padding "same" does. What is trained is
     a kernel `[kh, kw, C, expansion * max(C, filters)]` and a projection `[that, filters]`. Both are multiplied out
@@ -16,7 +16,7 @@ class CollapsibleConv2D(keras.layers.Conv2D):
         ValueError: for strides, dilation, groups, other padding than "same", even kernels, `channels_first`.
     """
 
-    def __init__(self, filters, kernel_size, expansion=4, **kwargs):
+    def __init__(self, filters, kernel_size, expansion=4, residual=True, **kwargs):
         super().__init__(filters, kernel_size, **{"padding": "same", **kwargs})
         plain = set(self.strides) | set(self.dilation_rate) | {self.groups} == {1}
         odd = all(size % 2 for size in self.kernel_size)
@@ -26,17 +26,17 @@ class CollapsibleConv2D(keras.layers.Conv2D):
             )
         if expansion < 1:
             raise ValueError(f"expansion must be 1 or more, got {expansion}; try 4.")
-        self.expansion = expansion
+        self.expansion, self.residual = expansion, residual
         self.radius = max(self.kernel_size) // 2  # read by sr_keras.receptive_field
 
     def build(self, input_shape):
         channels = input_shape[-1]
         wide = self.expansion * max(channels, self.filters)
-        self.residual = channels == self.filters
-        # Each weight of the product then has the variance of the given initializer, less the identity's share.
+        self.has_identity = self.residual and channels == self.filters
+        # The product's weights then have the variance of the given initializer; beside the identity, which keeps a map
+        # of positive numbers as large as it is, a small part of it: else each layer doubles what comes in.
         scaled = keras.initializers.VarianceScaling
-        gain = getattr(self.kernel_initializer, "scale", 1.0)
-        gain = max(gain - 1.0, 0.01) if self.residual else gain
+        gain = getattr(self.kernel_initializer, "scale", 1.0) * (0.05 if self.has_identity else 1.0)
         own = {"trainable": True, "autocast": False, "dtype": self.variable_dtype}  # never rounded to bfloat16
         self.expand = self.add_weight(
             name="expand", shape=(*self.kernel_size, channels, wide), initializer=scaled(1.0, "fan_in"), **own
@@ -55,7 +55,7 @@ class CollapsibleConv2D(keras.layers.Conv2D):
     def kernel(self):
         """The one kernel `[kh, kw, C, filters]`, float32."""
         product = ops.matmul(ops.cast(self.expand, "float32"), ops.cast(self.project, "float32"))
-        if not self.residual:
+        if not self.has_identity:
             return product
         height, width = (size // 2 for size in self.kernel_size)
         centre = [(height, height), (width, width), (0, 0), (0, 0)]
@@ -65,7 +65,7 @@ class CollapsibleConv2D(keras.layers.Conv2D):
         return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
 
     def get_config(self):
-        return {**super().get_config(), "expansion": self.expansion}
+        return {**super().get_config(), "expansion": self.expansion, "residual": self.residual}
 
     def save_own_variables(self, store):
         for index, variable in enumerate(self.weights):
@@ -88,7 +88,7 @@ def collapse(model: keras.Model) -> keras.Model:
         config = part.get_config()
         if not isinstance(part, CollapsibleConv2D):
             return type(part).from_config(config)
-        del config["expansion"]
+        del config["expansion"], config["residual"]
         return keras.layers.Conv2D.from_config(config)
 
     twin = keras.models.clone_model(model, clone_function=rebuilt)

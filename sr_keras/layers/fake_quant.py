@@ -61,8 +61,9 @@ class FakeQuant(keras.layers.Layer):
     def set_range(self, low: float, high: float) -> None:
         """Sets the range, widened to hold 0, as the extremes of a tensor; without effect on a fixed one."""
         if self.fixed is None:
-            self.low.assign(min(low, 0.0))
-            self.high.assign(max(high, min(low, 0.0) + 1e-6))  # of a tensor of nothing but zeros
+            low = min(low, 0.0)
+            self.low.assign(low)
+            self.high.assign(max(high, 0.0, low + 1e-6))  # of a tensor of nothing but zeros
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -111,7 +112,7 @@ class FakeQuantConv2D(keras.layers.Conv2D):
         bias = ops.convert_to_tensor(self.bias)
         if step is None or self.bypass:
             return bias
-        steps = ops.stop_gradient(step * self._most() / 127.0)
+        steps = ops.stop_gradient(ops.maximum(step, 1e-12) * self._most() / 127.0)
         return bias + ops.stop_gradient(ops.round(bias / steps) * steps - bias)
 
     def _most(self):
@@ -147,7 +148,8 @@ class FakeQuantRescaling(keras.layers.Rescaling):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{"dtype": "float32", **kwargs})
         self.bypass = False
-        self.radius = 0  # read by sr_keras.receptive_field
+
+    pointwise = True  # read by sr_keras.receptive_field, for which `scale` would be an enlargement
 
     def call(self, inputs):
         offset = ops.convert_to_tensor(self.offset, "float32")

@@ -22,8 +22,8 @@ def conv(
 
     With an `expansion` it is trained as a block that many times as wide (`layers.collapsible_conv`).
     """
-    kind = partial(CollapsibleConv2D, expansion=expansion) if expansion else keras.layers.Conv2D
-    return kind(
+    wide = partial(CollapsibleConv2D, expansion=expansion, residual=gain >= 1.0)  # no identity where it starts small
+    return (wide if expansion else keras.layers.Conv2D)(
         filters,
         kernel_size,
         padding="same",

@@ -68,13 +68,13 @@ def widths(*, filters: Sequence[int], size: tuple[int, int], threads: int, round
 def _written(width: int, size: tuple[int, int], lr: np.ndarray, folder: Path) -> dict[str, Path]:
     import keras
 
-    from sr_keras import quantize
+    from sr_keras import calibration, quantize
     from sr_keras.exporters import tflite
     from sr_keras.models import anchor
 
     keras.utils.set_random_seed(0)
     network = anchor.build(scale=SCALE, filters=width, blocks=BLOCKS)
     twin = quantize.fake_quantised(network)
-    quantize.calibrate(twin, [lr[:96, :128].astype(np.float32) / np.float32(255.0)])
+    calibration.calibrate(twin, [lr[:96, :128].astype(np.float32) / np.float32(255.0)])
     exact = tflite.save(network, folder, size=size, precision="float32")
     return {"float32": exact, "int8": tflite.save(twin, folder, size=size, precision="int8")}
