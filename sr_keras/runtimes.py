@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sr_keras import devices, embedded, metrics, predictor, resize
+from sr_keras import devices, embedded, metrics, predictor, quantize, resize
 from sr_keras.bfloat16 import bfloat16_twin
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
@@ -51,6 +51,13 @@ def open_model(model: str | Path, *, runtime: str = "auto", exact: bool = False)
         raise InputError(f"--exact and --runtime {runtime} exclude each other; drop one.")
     network = predictor.open_collapsed(path)
     reference = predictor.of_keras(network, str(path))
+    if quantize.is_fake_quantised(network):  # no other runtime computes as its int8 file will
+        if runtime not in ("auto", "tensorflow"):
+            raise InputError(
+                f"{path}: was trained for int8 and runs on TensorFlow float32 only; drop --runtime, or give its "
+                "exported .tflite file."
+            )
+        return reference
     if runtime != "auto":
         return _opened(network, reference, runtime)
     return fastest(network, reference, exact=exact)

@@ -97,8 +97,26 @@ def test_a_consumer_refuses_in_one_line(exported, file, arguments, words, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"in.png", "text.png"}
 
 
+@pytest.mark.parametrize("file", ["model_int8.tflite", "model.onnx"])
+def test_a_consumer_reads_16_bits_and_keeps_a_profile_of_rgb_alone(exported, file, tmp_path):
+    grey = np.tile(np.linspace(0, 65535, 50).astype(np.uint16), (40, 1))
+    Image.fromarray(grey).save(tmp_path / "grey.png", icc_profile=b"of grey")
+    assert consumer(exported / file, "grey.png", "out.png", folder=tmp_path).returncode == 0
+    out = Image.open(tmp_path / "out.png")
+    assert "icc_profile" not in out.info
+    assert 100 < np.asarray(out).mean() < 155
+    Image.fromarray(skimage.data.coffee()[:40, :50]).save(tmp_path / "rgb.png", icc_profile=b"of rgb")
+    assert consumer(exported / file, "rgb.png", "out.png", folder=tmp_path).returncode == 0
+    assert Image.open(tmp_path / "out.png").info["icc_profile"] == b"of rgb"
+
+
 def test_a_consumer_says_what_is_wrong_with_a_model(exported, tmp_path):
     image.write(tmp_path / "in.png", skimage.data.coffee()[:40, :50])
+    half = (exported / "model_int8.tflite").read_bytes()[:3000]
+    (tmp_path / "half.tflite").write_bytes(half)
+    done = consumer("half.tflite", "in.png", "o.png", folder=tmp_path)
+    assert done.returncode == 2
+    assert "half.tflite: can't be opened" in done.stderr
     (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
     assert "no manifest.json lies beside it" in consumer("model.onnx", "in.png", "o.png", folder=tmp_path).stderr
     assert "is not a TFLite file" in consumer("in.png", "in.png", "o.png", folder=tmp_path).stderr
@@ -117,7 +135,11 @@ def test_artifacts_are_replayed_and_a_changed_one_is_found(exported, tmp_path):
     done = run("check_artifacts.py", copy, folder=tmp_path)
     assert done.returncode == 1
     assert "2 ok, 2 failed" in done.stdout
-    assert "is not the one that was exported (sha256)" in done.stdout
+    assert "it is not what was exported (sha256)" in done.stdout
+    (copy / golden["sr"]).unlink()
+    done = run("check_artifacts.py", copy, folder=tmp_path)
+    assert f"{golden['sr']} is missing" in done.stdout
+    assert "2 ok, 2 failed" in done.stdout
     assert "is no export folder" in run("check_artifacts.py", tmp_path, folder=tmp_path).stderr
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from sr_keras import _artifacts, calibration, component, export, image, models, predictor, quantize, recipe
+from sr_keras import _artifacts, calibration, component, config, export, image, models, predictor, quantize, recipe
 from sr_keras.errors import InputError
 from sr_keras.exporters._tflite_metadata import read_metadata
 
@@ -231,7 +231,8 @@ def test_a_network_that_was_trained_for_int8_has_its_own_ranges_and_float_files_
         ]}
     )  # fmt: skip
     whole, exact = export.export(tmp_path / "qat.keras", plan, tmp_path / "out")
-    assert (whole.levels or 0) <= 2
+    assert whole.levels is not None
+    assert whole.levels <= 2
     assert exact.max_abs_difference <= 1e-4
     assert "the ranges are the training's own" in (tmp_path / "out" / "report.md").read_text()
 
@@ -261,3 +262,68 @@ def test_two_artifacts_of_one_name_are_refused(network, tmp_path):
     with pytest.raises(InputError, match="two artifacts of the recipe have the name"):
         export.export(network, plan, tmp_path / "made" / "out")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_network_of_one_size_becomes_int8_too(tmp_path):
+    keras.utils.set_random_seed(0)
+    lr = keras.Input((40, 48, 3))
+    x = layers.Conv2D(12, 3, padding="same")(lr)
+    keras.Model(lr, ops.depth_to_space(x, 2)).save(tmp_path / "net.keras")
+    (checked,) = export.export(tmp_path / "net.keras", int8_plan(), tmp_path / "out")
+    assert checked.levels is not None
+    assert tuple(checked.size or ()) == (40, 48)
+
+
+def test_an_export_into_a_folder_of_before_leaves_no_artifact_that_the_manifest_does_not_name(network, tmp_path):
+    both = {"artifacts": [{"name": "onnx", "tolerance": 1e-3}, {"name": "tflite", "tolerance": 1e-3}]}
+    export.export(network, recipe.Recipe.model_validate(both), tmp_path / "out")
+    (tmp_path / "out" / "mine.txt").write_text("of the user")
+    one = {"artifacts": [{"name": "onnx", "tolerance": 1e-3}]}
+    export.export(network, recipe.Recipe.model_validate(one), tmp_path / "out")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model_float32.tflite" not in files
+    assert {"model.onnx", "mine.txt"} <= files
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": [0, 64]}, "size must be height and width of 8 or more"),
+        ({"size": [-4, 64]}, "size must be height and width of 8 or more"),
+        ({"calibration": []}, "calibration can't be set in a recipe"),
+    ],
+)
+def test_a_recipe_is_checked_before_anything_is_made(network, tmp_path, options, words):
+    targets = [{"name": "onnx", "tolerance": 1e-3}, {"name": "tflite", "tolerance": 1e-3, **options}]
+    with pytest.raises(InputError, match=words):
+        export.export(network, recipe.Recipe.model_validate({"artifacts": targets}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ranges_that_a_network_can_not_have_are_refused_and_the_converters_are_told(tmp_path):
+    keras.utils.set_random_seed(0)
+    component.build(models, {"name": "fsrcnn"}, scale=2).save(tmp_path / "net.keras")
+    with pytest.raises(InputError, match="int8: mse: quantisation takes plain convolutions"):
+        export.export(tmp_path / "net.keras", int8_plan(int8="mse"), tmp_path / "out")
+    target = {"name": "tflite", "precision": "int8", "psnr": 10}
+    export.export(tmp_path / "net.keras", recipe.Recipe.model_validate({"artifacts": [target]}), tmp_path / "out")
+    assert "TFLite's converter measured the ranges" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_the_manifest_says_whether_a_network_clips(network, tmp_path):
+    lr = keras.Input((None, None, 3))
+    for x, clips in ((layers.Conv2D(12, 1)(lr), False), (ops.clip(layers.Conv2D(12, 1)(lr), 0.0, 1.0), True)):
+        manifest = manifest_of(ops.depth_to_space(x, 2), lr, tmp_path)
+        assert manifest["output"]["clipped"] is clips
+
+
+def test_a_start_that_is_gone_or_of_another_scale_is_no_base_for_losses(network, tmp_path):
+    other = tmp_path / "x3.keras"
+    component.build(models, {"name": "anchor", "filters": 4, "blocks": 1}, scale=3).save(other)
+    reference = predictor.of_keras(keras.models.load_model(network), "net")
+    settings = config.load("anchor_x2_qat", [f"start_from={other}"])
+    assert export._trained_from(settings, reference) is None
+    settings = config.load("anchor_x2_qat", [f"start_from={tmp_path / 'none'}"])
+    assert export._trained_from(settings, reference) is None
+    settings = config.load("anchor_x2_qat", [f"start_from={network}"])
+    assert export._trained_from(settings, reference) is not None

@@ -1,12 +1,11 @@
 """Quantisation-aware and collapsible training: where it begins, exact resume, averages, what is saved."""
 
-import keras
 import numpy as np
 import pytest
 import runs
 
+from sr_keras import Upscaler, image, predictor, quantize, train
 from sr_keras import config as config_file
-from sr_keras import predictor, quantize, train
 from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D
 from sr_keras.layers.fake_quant import FakeQuant
@@ -74,9 +73,12 @@ def test_a_quantised_run_that_was_killed_ends_as_an_uninterrupted_one(float_run,
 
 def test_averaged_weights_are_saved_with_ranges_that_are_no_average_of_weights(float_run, tmp_path, photographs):
     run = trained(tmp_path / "run", *photographs, *QUANTIZED, f"start_from={float_run.folder}", "train.ema=0.5")
-    kept = keras.models.load_model(run.generator)
-    assert quantize.is_fake_quantised(kept)
-    assert ranges(kept)[0] == ranges(kept)[-1] == (0.0, 1.0)
+    kept = predictor.open_network(run.folder)
+    names = [(variable.path, variable.trainable) for variable in kept.variables]
+    trained_last = dict(zip(names, runs.arrays(run), strict=False))  # a checkpoint begins with the network's own
+    for variable in kept.variables:
+        same = np.array_equal(variable, trained_last[variable.path, variable.trainable])
+        assert same != variable.trainable, variable.path
 
 
 def test_a_quantised_run_goes_on_from_a_quantised_one_with_its_ranges(float_run, tmp_path, photographs):
@@ -87,9 +89,38 @@ def test_a_quantised_run_goes_on_from_a_quantised_one_with_its_ranges(float_run,
     np.testing.assert_allclose(before, after, rtol=1e-6)
 
 
-def test_a_float_run_goes_on_from_a_collapsible_one_only_with_the_same_layers(float_run, tmp_path, photographs):
-    same = trained(tmp_path / "same", *photographs, "model.expansion=2", f"start_from={float_run.folder}")
-    assert same.generator.is_file()
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_a_float_run_begins_at_a_collapsible_one_with_the_same_layers_or_plain_ones(
+    float_run, tmp_path, photographs, expansion
+):
+    still = ("train.learning_rate=1e-12", "train.epochs=1", f"model.expansion={expansion}")
+    run = trained(tmp_path / "run", *photographs, *still, f"start_from={float_run.folder}")
+    lr = np.random.default_rng(0).random((1, 12, 10, 3)).astype(np.float32)
+    before, after = (predictor.open_collapsed(each.folder)(lr) for each in (float_run, run))
+    np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def test_a_float_run_begins_at_one_trained_for_int8(float_run, tmp_path, photographs):
+    first = trained(tmp_path / "first", *photographs, *QUANTIZED, f"start_from={float_run.folder}")
+    still = ("train.learning_rate=1e-12", "train.epochs=1")
+    run = trained(tmp_path / "run", *photographs, *still, f"start_from={first.folder}")
+    assert not quantize.is_fake_quantised(predictor.open_network(run.folder))
+
+
+def test_quantised_training_takes_float32_by_itself_and_counts_no_ranges(float_run, tmp_path, photographs):
+    auto = (*photographs, *QUANTIZED, f"start_from={float_run.folder}", "precision=auto", "train.epochs=1")
+    run = trained(tmp_path / "run", *auto)
+    assert run.load_config().precision == "float32"
+    assert f'"parameters": {predictor.open_collapsed(float_run.folder).count_params()},' in run.results.read_text()
+
+
+def test_what_was_trained_for_int8_is_upscaled_with_as_it_computes(float_run, tmp_path, photographs):
+    run = trained(tmp_path / "run", *photographs, *QUANTIZED, f"start_from={float_run.folder}")
+    lr = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    expected = predictor.open_model(run.folder)(lr)
+    np.testing.assert_array_equal(Upscaler(run.folder)(lr), image.to_uint8(expected))
+    with pytest.raises(InputError, match="runs on TensorFlow float32 only"):
+        Upscaler(run.folder, runtime="onnx")
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16"])

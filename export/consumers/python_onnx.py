@@ -50,14 +50,17 @@ def opened(path: Path, threads: int) -> Network:
         raise InputError(f"{path}: there is no such file; give one that python -m sr_keras.export wrote.")
     if not manifest.is_file():
         raise InputError(f"{path}: no manifest.json lies beside it; copy the whole export folder.")
-    said = json.loads(manifest.read_text(encoding="utf-8"))
+    try:
+        said = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{manifest}: is no JSON ({error}); copy the whole export folder again.") from error
     if said["channels"] != 3:
         raise InputError(f"{path}: works on luminance alone; export a network that was trained on RGB.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own types, of which each release has others
         raise InputError(f"{path}: is not an ONNX file that can be opened ({str(error).splitlines()[0]}).") from error
     height, width = session.get_inputs()[0].shape[1:3]
@@ -66,7 +69,10 @@ def opened(path: Path, threads: int) -> Network:
 
 
 def upscaled(lr: np.ndarray, network: Network) -> np.ndarray:
-    """Enlarges uint8 `[H, W, 3]` tile by tile; the pixels are the whole picture's."""
+    """Enlarges uint8 `[H, W, 3]` tile by tile, with the whole picture's pixels.
+
+    A picture smaller than a file's only size is mirrored up to it: its last pixels on those sides differ a little.
+    """
     height, width = lr.shape[:2]
     free = network.size is None
     if free and (network.halo is None or network.alignment > 1):
@@ -105,10 +111,16 @@ def read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I;16"):  # whose conversion would cut every value above 255 to white
+                picture = Image.fromarray((np.asarray(picture).astype(np.float32) / 257.0 + 0.5).astype(np.uint8))
+            if picture.mode in ("I", "F"):
+                raise InputError(f"{path}: has 32 bits a pixel; give one of 8 or 16.")
+            if not picture.mode.startswith("RGB"):  # the profile is of other colours than what is written
+                picture.info.pop("icc_profile", None)
             return picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file; check the path.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: is not a picture that can be read ({error}); give a PNG, JPEG or WebP.") from error
 
 
@@ -118,7 +130,7 @@ def main() -> int:
     parser.add_argument("model", metavar="MODEL", type=Path, help=".onnx file of an export")
     parser.add_argument("picture", metavar="IN", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="the ending chooses the format: .png, .jpg, .webp")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args()
     try:
         picture, network = read(options.picture), opened(options.model, options.threads)
@@ -131,6 +143,13 @@ def main() -> int:
         return 2
     print(f"{options.out}: {sr.width}x{sr.height}")
     return 0
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of 1 or more, for argparse."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def write(path: Path, picture: Image.Image, profile: bytes | None) -> None:

@@ -59,13 +59,16 @@ def opened(path: Path, threads: int) -> Network:
     content = path.read_bytes() if path.is_file() else b""
     if content[4:8] != b"TFL3":
         raise InputError(f"{path}: is not a TFLite file; give one that python -m sr_keras.export wrote.")
-    said = _metadata(content) or _manifest(path)
+    try:
+        said = _metadata(content) or _manifest(path)
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except Exception as error:  # of the flatbuffer's reader, of JSON's, of the runtime
+        raise InputError(f"{path}: can't be opened ({str(error).splitlines()[0]}); export it again.") from error
     if said is None:
         raise InputError(f"{path}: has no metadata, and no manifest.json lies beside it; copy the whole export folder.")
     if said["channels"] != 3:
         raise InputError(f"{path}: works on luminance alone; export a network that was trained on RGB.")
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
     height, width = (int(n) for n in interpreter.get_input_details()[0]["shape_signature"][1:3])
     size = None if min(height, width) < 0 else (height, width)
     return Network(interpreter, said["scale"], said["halo"], said.get("alignment", 1), size)
@@ -85,7 +88,10 @@ def _manifest(path: Path) -> dict | None:
 
 
 def upscaled(lr: np.ndarray, network: Network) -> np.ndarray:
-    """Enlarges uint8 `[H, W, 3]` tile by tile; the pixels are the whole picture's."""
+    """Enlarges uint8 `[H, W, 3]` tile by tile, with the whole picture's pixels.
+
+    A picture smaller than a file's only size is mirrored up to it: its last pixels on those sides differ a little.
+    """
     height, width = lr.shape[:2]
     free = network.size is None
     if free and (network.halo is None or network.alignment > 1):
@@ -124,10 +130,16 @@ def read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I;16"):  # whose conversion would cut every value above 255 to white
+                picture = Image.fromarray((np.asarray(picture).astype(np.float32) / 257.0 + 0.5).astype(np.uint8))
+            if picture.mode in ("I", "F"):
+                raise InputError(f"{path}: has 32 bits a pixel; give one of 8 or 16.")
+            if not picture.mode.startswith("RGB"):  # the profile is of other colours than what is written
+                picture.info.pop("icc_profile", None)
             return picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file; check the path.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: is not a picture that can be read ({error}); give a PNG, JPEG or WebP.") from error
 
 
@@ -137,7 +149,7 @@ def main() -> int:
     parser.add_argument("model", metavar="MODEL", type=Path, help=".tflite file of an export")
     parser.add_argument("picture", metavar="IN", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="the ending chooses the format: .png, .jpg, .webp")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args()
     try:
         picture, network = read(options.picture), opened(options.model, options.threads)
@@ -150,6 +162,13 @@ def main() -> int:
         return 2
     print(f"{options.out}: {sr.width}x{sr.height}")
     return 0
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of 1 or more, for argparse."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def write(path: Path, picture: Image.Image, profile: bytes | None) -> None:

@@ -96,19 +96,16 @@ def _chosen(folder: Path, size: tuple[int, int]) -> tuple[int, dict[str, str], l
         raise InputError(f"{folder}: is no export folder ({error}); give one with manifest.json.") from error
     if manifest["channels"] != 3:
         raise InputError(f"{folder}: holds a network on luminance; export one on RGB.")
-    name = f"{size[0]}x{size[1]}"
     kinds = {artifact["file"]: artifact["kind"] for artifact in artifacts}
-    fits = {file: kind for file, kind in kinds.items() if name in file or not _fixed(file)}
-    fixed = {kind for file, kind in fits.items() if name in file}
-    fits = {file: kind for file, kind in fits.items() if name in file or kind not in fixed}  # one file of a kind
+    sizes = {artifact["file"]: artifact["size"] and tuple(artifact["size"]) for artifact in artifacts}
+    fixed = {kind for file, kind in kinds.items() if sizes[file] == size}
+    fits = {  # one file of a kind
+        file: kind for file, kind in kinds.items() if sizes[file] == size or (sizes[file] is None and kind not in fixed)
+    }
     if not fits:
+        name = f"{size[0]}x{size[1]}"
         raise InputError(f"{folder}: no file takes LR pictures of {name}; export one, or give another --size.")
     return manifest["scale"], fits, sorted(set(kinds) - set(fits))
-
-
-def _fixed(file: str) -> bool:
-    last = Path(file).stem.rpartition("_")[2]
-    return all(part.isdigit() for part in last.split("x")) and "x" in last
 
 
 def _measured(folder: Path, chosen: Mapping[str, str], spec: dict[str, Any], rounds: int) -> Iterator[ArtifactRow]:

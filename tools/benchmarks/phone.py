@@ -4,6 +4,7 @@ benchmark_model: https://ai.google.dev/edge/litert/models/measurement says where
 """
 
 import re
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def phone(
             for count in threads if backend == "cpu" else threads[-1:]:
                 say(f"{file.name}, {backend}, {count} threads")
                 rows.append(_run(adb, file.name, backend, count, runs))
-        _said(adb, "shell", "rm", f"{_PLACE}/{file.name}")
+        _said(adb, "shell", shlex.join(["rm", f"{_PLACE}/{file.name}"]))
     header = ("file", "backend", "threads", "average", "median", "p95", "peak memory", "delegated", "error")
     cells = [
         (
@@ -83,7 +84,7 @@ def _run(adb: Sequence[str], name: str, backend: str, threads: int, runs: int) -
         f"{_PLACE}/benchmark_model", f"--graph={_PLACE}/{name}", f"--num_threads={threads}", f"--num_runs={runs}",
         "--warmup_runs=3", "--report_peak_memory_footprint=true", _BACKENDS[backend],
     ]  # fmt: skip
-    done = subprocess.run([*adb, "shell", *command], capture_output=True, text=True, check=False)
+    done = subprocess.run([*adb, "shell", shlex.join(command)], capture_output=True, text=True, check=False)
     text = done.stdout + done.stderr
     average = _AVERAGE.search(text)
     if done.returncode or average is None:
