@@ -1,5 +1,6 @@
 """The one place that opens a MODEL: run folder, .keras, SavedModel, .tflite, .onnx, .xml, or an interpolation."""
 
+import contextlib
 import importlib
 import json
 import zipfile
@@ -258,13 +259,17 @@ def of_artifact(artifact: "Artifact", name: str, runtime: str, manifest: dict[st
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    """Reads the manifest that lies beside an artifact, if it names the file."""
+    """Reads the manifest that lies beside an artifact, if it names the file; else what a .tflite says of itself."""
     place = path.parent / "manifest.json"
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(place.read_text(encoding="utf-8"))
-        return content if any(a["file"] == path.name for a in content["artifacts"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if any(a["file"] == path.name for a in content["artifacts"]):
+            return content
+    if path.suffix != ".tflite":
         return None
+    from sr_keras.exporters._tflite_metadata import read_metadata
+
+    return read_metadata(path.read_bytes())
 
 
 def _loader(path: Path) -> tuple[Callable, str]:

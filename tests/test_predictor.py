@@ -74,3 +74,14 @@ def test_the_memory_of_a_pixel_is_that_of_the_maps_in_their_own_precision(networ
     wide = component.build(models, {"name": "anchor", "filters": 64, "blocks": 2}, scale=2)
     assert predictor.of_keras(wide, "wide").bytes_per_pixel == 3 * 64 * 4
     assert predictor.of_network(bfloat16_twin(wide), "wide", "bfloat16").bytes_per_pixel == 3 * 64 * 2
+
+
+def test_a_tflite_file_alone_says_itself_how_it_may_be_cut(tmp_path, monkeypatch):
+    from sr_keras.exporters import tflite
+    from sr_keras.exporters._tflite_metadata import About
+    from sr_keras.models import anchor
+
+    about = About("anchor", "Enlarges.", 2, 3, 4, 1, "", "", "1")
+    path = tflite.save(anchor.build(scale=2, filters=4, blocks=2), tmp_path, about=about)
+    monkeypatch.setattr(predictor, "probed_reach", None)  # would be called for a file that says nothing
+    assert predictor.open_model(path).reach.halo == 4

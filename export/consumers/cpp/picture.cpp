@@ -1,5 +1,7 @@
 #include "picture.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -180,7 +182,7 @@ void refuse_unwritable(const fs::path& path) {
 void write_picture(const Picture& picture, const fs::path& path) {
   refuse_unwritable(path);
   fs::path draft = path;
-  draft += ".part";
+  draft += "." + std::to_string(getpid()) + ".part";  // no file of the user's
   try {
 #ifdef WITH_PNG
     ending(path) == ".png" ? write_png(picture, draft) : write_ppm(picture, draft);

@@ -133,6 +133,8 @@ class Upscaler private constructor(
                 start(network, "GPU", CompiledModel.create(assets, network.file, options))
             } catch (_: LiteRtException) {
                 return null
+            } catch (_: LinkageError) {
+                return null // the accelerator's library can't be loaded
             }
             try {
                 opened.run()
