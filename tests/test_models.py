@@ -28,6 +28,9 @@ TINY = {  # options that keep the test of a heavy model short
 NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
 VARIANTS = [(name, TINY.get(name, {})) for name in NAMES] + [
     ("anchor", {"filters": 8, "blocks": 1, "tail": True}),
+    ("anchor", {"filters": 8, "blocks": 1, "tail": True, "expansion": 2}),
+    ("espcn", {"expansion": 2}),
+    ("srvgg", {"filters": 8, "blocks": 1, "activation": "relu", "expansion": 2}),
     ("edsr", {"filters": 8, "blocks": 1, "residual_scaling": 0.1}),
     ("fsrcnn", {"upsampling": "subpixel"}),
     ("srcnn", {"middle_kernel": 1}),
@@ -214,3 +217,17 @@ def _picture(height, width):
 
 def _rounded_to_bfloat16(values):
     return keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(values, "bfloat16"), "float32"))
+
+
+@pytest.mark.parametrize("model", [{"name": "anchor", "filters": 48}, {"name": "srvgg", "filters": 48, "blocks": 8}])
+def test_an_expanded_network_starts_at_the_nearest_neighbours_as_a_plain_one_does(model):
+    from sr_keras import component
+
+    lr = np.random.default_rng(0).random((1, 24, 24, 3)).astype(np.float32)
+    nearest = np.repeat(np.repeat(lr, 4, axis=1), 4, axis=2)
+    errors = []
+    for expansion in (0, 4):  # at x4 of 48 filters the last convolution could have an identity, too
+        keras.utils.set_random_seed(1)
+        errors.append(float(np.std(component.build(models, {**model, "expansion": expansion}, scale=4)(lr) - nearest)))
+    assert errors[1] < 3.0 * errors[0]
+    assert errors[1] < 0.2
