@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sr_keras import calibration, cli, delegates, image, report, resize
-from sr_keras._artifacts import Checked, Sample, Samples
+from sr_keras._artifacts import Checked
+from sr_keras._samples import Sample, Samples
 from sr_keras.files import write_whole
 
 _SIDE = 96  # of the crops in report.md, in LR pixels

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     import keras
     import numpy as np
 
-    from sr_keras._artifacts import Checked, Networks
+    from sr_keras._artifacts import Checked
+    from sr_keras._samples import Networks
     from sr_keras.config import Config
     from sr_keras.data import Pair
     from sr_keras.exporters._tflite_metadata import About
@@ -41,7 +42,7 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     """
     from sr_keras import _artifacts as artifacts
     from sr_keras import _export_report as report
-    from sr_keras import predictor
+    from sr_keras import _samples, predictor
 
     network, config = _opened(model)
     reference = predictor.of_keras(network, str(model))
@@ -50,7 +51,7 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     pairs = _pictures(config, reference, "valid", most=8)
     pictures = [_fed(pair, reference) for pair in _pictures(config, reference, "train", most=64)]
     networks = _networks(network, config, reference, recipe, pairs, pictures)
-    samples = artifacts.Samples(pairs, networks)
+    samples = _samples.Samples(pairs, networks)
     field = _field(networks.exact)
     about = _about(networks.exact, reference, recipe, field)
     with _draft_beside(folder) as draft:
@@ -75,11 +76,11 @@ def _networks(
 ) -> "Networks":  # fmt: skip
     """Finds what float files and what int8 files are made of."""
     from sr_keras import _artifacts as artifacts
-    from sr_keras import quantize
+    from sr_keras import _samples, quantize
 
     if not (quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts))):
-        return artifacts.Networks(network, None, network)
-    networks = artifacts.for_int8(network, recipe.int8, pairs, pictures)
+        return _samples.Networks(network, None, network)
+    networks = _samples.for_int8(network, recipe.int8, pairs, pictures)
     base = _trained_from(config, reference)
     return networks if base is None else replace(networks, base=base, base_name=str(config and config.start_from))
 
@@ -101,11 +102,11 @@ def _trained_from(config: "Config | None", reference: "Predictor") -> "keras.Mod
 
 def _fed(pair: "Pair", reference: "Predictor") -> "np.ndarray":
     """Returns the planes that the network takes, of its only size if it has one."""
-    from sr_keras import _artifacts as artifacts
+    from sr_keras import _samples
 
     if reference.size is None:
-        return artifacts.planes(pair.lr, reference.channels)
-    return artifacts.fitted(pair, reference.size, reference.scale, reference.channels)[0]
+        return _samples.planes(pair.lr, reference.channels)
+    return _samples.fitted(pair, reference.size, reference.scale, reference.channels)[0]
 
 
 @contextlib.contextmanager
@@ -132,7 +133,7 @@ def _pictures(
     """Takes real pictures: those of the run, or the embedded photographs where the run's data is not here."""
     from sr_keras import component, data, degradations
     from sr_keras import config as config_file
-    from sr_keras._artifacts import LARGEST
+    from sr_keras._samples import LARGEST
 
     scale, opened = reference.scale, None
     spec = config.degradation.model_dump() if config else "bicubic"

@@ -53,7 +53,7 @@ FLOORS = [
         "upscaler",
         "pipeline",
     },
-    {"_players", "_artifacts"},  # parts of the verbs train and export
+    {"_players", "_samples", "_artifacts"},  # parts of the verbs train and export
     {"_export_report"},
     VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
