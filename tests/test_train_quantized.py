@@ -63,7 +63,7 @@ def test_quantised_training_begins_at_the_float_network_with_ranges_of_real_pict
 
 
 def test_a_quantised_run_that_was_killed_ends_as_an_uninterrupted_one(float_run, tmp_path, photographs):
-    slow = [*photographs, *QUANTIZED, f"start_from={float_run.folder}", "train.checkpoint_every=3", "train.epochs=30"]
+    slow = [*photographs, *QUANTIZED, f"start_from={float_run.folder}", "train.checkpoint_every=3", "train.epochs=12"]
     whole = trained(tmp_path / "whole", *slow)
     killed = runs.killed_after_a_checkpoint(tmp_path / "killed", *TINY, *slow)
     trained(killed.folder, *slow)
