@@ -133,6 +133,12 @@ def main() -> int:
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args()
     try:
+        if options.out.exists() and options.out.samefile(options.picture):
+            raise InputError(f"{options.out}: is the input; name another OUT.")
+        if not options.out.parent.is_dir():
+            raise InputError(
+                f"{options.out}: can't be written, there is no folder {options.out.parent}; make it first."
+            )
         picture, network = read(options.picture), opened(options.model, options.threads)
         sr = Image.fromarray(upscaled(np.asarray(picture.convert("RGB")), network))
         if picture.mode == "RGBA":

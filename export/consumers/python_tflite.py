@@ -56,7 +56,9 @@ class Network:
 
 def opened(path: Path, threads: int) -> Network:
     """Opens a .tflite file and reads what it says of itself."""
-    content = path.read_bytes() if path.is_file() else b""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give one that python -m sr_keras.export wrote.")
+    content = path.read_bytes()
     if content[4:8] != b"TFL3":
         raise InputError(f"{path}: is not a TFLite file; give one that python -m sr_keras.export wrote.")
     try:
@@ -152,6 +154,12 @@ def main() -> int:
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args()
     try:
+        if options.out.exists() and options.out.samefile(options.picture):
+            raise InputError(f"{options.out}: is the input; name another OUT.")
+        if not options.out.parent.is_dir():
+            raise InputError(
+                f"{options.out}: can't be written, there is no folder {options.out.parent}; make it first."
+            )
         picture, network = read(options.picture), opened(options.model, options.threads)
         sr = Image.fromarray(upscaled(np.asarray(picture.convert("RGB")), network))
         if picture.mode == "RGBA":
