@@ -45,7 +45,9 @@ def onnx(path: Path) -> Run:
     """Opens an .onnx file with ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda lr: np.asarray(session.run(None, {"lr": lr})[0])
 
 
