@@ -68,7 +68,9 @@ class Samples:
 
     def _sample(self, pair: Pair, size: tuple[int, int]) -> Sample:
         exact = self.exact
-        lr, hr = fitted(pair, size, exact.scale, exact.channels)
+        hr_size = (side * exact.scale for side in size)
+        fit = (image.fitted(pair.lr, *size), image.fitted(pair.hr, *hr_size))
+        lr, hr = (image.with_channels(image.to_float(pixels), exact.channels) for pixels in fit)
         sr = exact.network(lr[None])[0]
         base = sr if self._base is exact else self._base.network(lr[None])[0]
         twin = None if self._twin is None else self._twin.network(lr[None])[0]
@@ -78,23 +80,6 @@ class Samples:
 def psnr(hr: np.ndarray, sr: np.ndarray, scale: int) -> float:
     """Returns the PSNR in dB of pictures in [0, 1], clipped, without a border of `scale` pixels."""
     return metrics.psnr(*(image.shave(pixels, scale) * 255.0 for pixels in (hr, np.clip(sr, 0.0, 1.0))))
-
-
-def fitted(pair: Pair, size: tuple[int, int], scale: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts LR and HR to `size`, or mirrors them up to it: float32 in [0, 1]."""
-
-    def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-        cut = pixels[:height, :width]
-        missing = [(0, height - cut.shape[0]), (0, width - cut.shape[1]), (0, 0)]
-        return planes(np.pad(cut, missing, "symmetric"), channels)
-
-    height, width = size
-    return fit(pair.lr, height, width), fit(pair.hr, height * scale, width * scale)
-
-
-def planes(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Maps a uint8 picture to the float32 planes that the network works on."""
-    return image.with_channels(image.to_float(pixels), channels)
 
 
 def for_int8(network: keras.Model, rule: str, pairs: Sequence[Pair], pictures: Sequence[np.ndarray]) -> Networks:

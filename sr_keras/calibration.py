@@ -1,6 +1,6 @@
 """Ranges for a fake-quantised twin from real pictures, and which of its layers loses how much."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,10 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from sr_keras import image
+from sr_keras.data import Pair
 from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantRescaling
 from sr_keras.quantize import is_relu, ranges
 
 Rule = Literal["minmax", "percentile", "mse"]
+
+
+def pictures_for(network: keras.Model, pairs: Iterable[Pair]) -> list[np.ndarray]:
+    """Returns LR pictures as the network takes them: float32 `[H, W, C]` in [0, 1], of its only size if it has one."""
+    _, height, width, channels = network.input_shape
+    pictures = (pair.lr if height is None else image.fitted(pair.lr, height, width) for pair in pairs)
+    return [image.with_channels(image.to_float(picture), channels) for picture in pictures]
 
 
 class Calibration:

@@ -18,7 +18,6 @@ from sr_keras.run import Run
 
 if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
     import keras
-    import numpy as np
 
     from sr_keras._artifacts import Checked
     from sr_keras._samples import Networks
@@ -42,14 +41,14 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     """
     from sr_keras import _artifacts as artifacts
     from sr_keras import _export_report as report
-    from sr_keras import _samples, predictor
+    from sr_keras import _samples, calibration, predictor
 
     network, config = _opened(model)
     reference = predictor.of_keras(network, str(model))
     for target in recipe.artifacts:
         artifacts.check(target, reference)
     pairs = _pictures(config, reference, "valid", most=8)
-    pictures = [_fed(pair, reference) for pair in _pictures(config, reference, "train", most=64)]
+    pictures = calibration.pictures_for(network, _pictures(config, reference, "train", most=64))
     networks = _networks(network, config, reference, recipe, pairs, pictures)
     samples = _samples.Samples(pairs, networks)
     field = _field(networks.exact)
@@ -98,15 +97,6 @@ def _trained_from(config: "Config | None", reference: "Predictor") -> "keras.Mod
     its = predictor.of_keras(base, "base")
     alike = (its.scale, its.channels, its.size) == (reference.scale, reference.channels, reference.size)
     return base if alike else None
-
-
-def _fed(pair: "Pair", reference: "Predictor") -> "np.ndarray":
-    """Returns the planes that the network takes, of its only size if it has one."""
-    from sr_keras import _samples
-
-    if reference.size is None:
-        return _samples.planes(pair.lr, reference.channels)
-    return _samples.fitted(pair, reference.size, reference.scale, reference.channels)[0]
 
 
 @contextlib.contextmanager

@@ -162,6 +162,12 @@ def crop_to_multiple(pixels: np.ndarray, scale: int) -> np.ndarray:
     return pixels[: height - height % scale, : width - width % scale]
 
 
+def fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cuts `[H, W, C]` at the bottom and the right, or mirrors it there, to `[height, width, C]`."""
+    cut = pixels[:height, :width]
+    return np.pad(cut, [(0, height - cut.shape[0]), (0, width - cut.shape[1]), (0, 0)], "symmetric")
+
+
 def contact_sheet(pictures: Sequence[np.ndarray], *, columns: int, gap: int = 4) -> np.ndarray:
     """Puts uint8 pictures `[H, W, 3]` of one size on a white sheet, `gap` pixels apart; returns uint8."""
     height, width = pictures[0].shape[:2]

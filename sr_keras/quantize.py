@@ -172,10 +172,7 @@ def _before_relu(convolutions: Sequence[keras.layers.Conv2D]) -> set[str]:
 
 def ends_clipped(model: keras.Model) -> bool:
     """Says whether the network ends in a clip to [0, 1], behind which pixels only move."""
-    part = model.outputs[0]._keras_history.operation
-    while type(part).__name__ in _CARRIES:
-        part = part._inbound_nodes[0].input_tensors[0]._keras_history.operation
-    return type(part).__name__ == "Clip" and (part.x_min, part.x_max) == _PIXELS
+    return bool(_end(model)[1])
 
 
 def is_relu(part: keras.Operation) -> bool:

@@ -36,7 +36,6 @@ _MAY_CHANGE = {
     "data.root", "data.cache",
 }  # fmt: skip
 _MOST_ROLLBACKS = 2
-_CALIBRATED = (96, 128)  # LR pixels of a picture
 
 
 def train(
@@ -50,7 +49,7 @@ def train(
     from rich.console import Console
 
     from sr_keras import _players as players
-    from sr_keras import callbacks, data, devices
+    from sr_keras import _start, callbacks, data, devices
     from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
@@ -82,7 +81,9 @@ def train(
         record = _resumed(run, state, console)
         if record is None:
             record = callbacks.Record()
-            _begin(state.generator.network, config, patches, degrade, console)
+            lines = _start.begin(state.generator.network, config, patches, degrade)
+            for line, complete in lines:
+                console.print(line) if complete else _warn(console, line)
     _check_fits(config, patches, twin, terms, validation, strategy.num_replicas_in_sync)
 
     write_whole(run.config, lambda beside: beside.write_text(config_file.dump(config), encoding="utf-8"))
@@ -244,52 +245,6 @@ def _resumed(run: Run, state: "State", console: "Console") -> "Record | None":
         console.print(f"going on from step {state.step}")
         return record
     return None
-
-
-def _begin(
-    generator: "keras.Model", config: "Config", patches: "Patches", degrade: "Degrade", console: "Console"
-) -> None:
-    """Gives the network the weights of `start_from`, and a fake-quantised one its ranges."""
-    from sr_keras import _players as players
-    from sr_keras import calibration, data, image, predictor, quantize
-    from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
-
-    source = predictor.open_network(Path(config.start_from)) if config.start_from else None
-    if config.quantization is None:
-        if source is not None:
-            source = quantize.without_fake_quantisation(source)
-            wide = any(isinstance(layer, CollapsibleConv2D) for layer in generator.layers)
-            _take_weights(generator, source if wide else collapse(source), config, console)
-        return
-    if source is not None and [w.shape for w in source.weights] == [w.shape for w in generator.weights]:
-        return _take_weights(generator, source, config, console)  # its ranges too
-    if source is not None:
-        exact = collapse(players.float_network(config, generator.input_shape[-1]))
-        _take_weights(exact, collapse(quantize.without_fake_quantisation(source)), config, console)
-        generator.set_weights(quantize.fake_quantised(exact).get_weights())
-    each, size = -(-config.quantization.pictures // len(patches.sources)), generator.input_shape[1:3]
-    crop = _CALIBRATED if None in size else tuple(size)
-    pairs = data.pairs(patches.sources, degrade, scale=config.scale, seed=config.seed, most=each, crop=crop)
-    pictures = [image.with_channels(image.to_float(pair.lr), generator.input_shape[-1]) for pair in pairs]
-    pictures = [picture for picture in pictures if None in size or picture.shape[:2] == crop]
-    calibration.calibrate(generator, pictures, rule=config.quantization.ranges)
-
-
-def _take_weights(generator: "keras.Model", source: "keras.Model", config: "Config", console: "Console") -> None:
-    from sr_keras import content, predictor
-
-    place, scale = config.start_from, config.scale
-    same_scale = predictor.of_keras(source, place).scale == scale
-    taken, total = content.take_weights(generator, source, same_scale=same_scale), len(generator.weights)
-    if 2 * taken < total:
-        raise InputError(
-            f"start_from {place}: only {taken} of {total} weights fit model {generator.name}; take a like network."
-        )
-    line = f"start_from {place}: took {taken} of {total} weights"
-    if taken == total:
-        console.print(line)
-    else:
-        _warn(console, f"{line}; the last {total - taken} begin anew")
 
 
 def _watch(

@@ -47,3 +47,14 @@ def mixed_bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium."""
+    from browser import BINARY, Browser
+
+    if BINARY is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser

@@ -53,12 +53,12 @@ FLOORS = [
         "upscaler",
         "pipeline",
     },
-    {"_players", "_samples", "_artifacts"},  # parts of the verbs train and export
+    {"_players", "_samples", "_start", "_artifacts"},  # parts of the verbs train and export
     {"_export_report"},
     VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SEE_CONFIG = VERBS | {"_players", "_artifacts", "config", "recipe", "run"}
+SEE_CONFIG = VERBS | {"_players", "_start", "config", "recipe", "run"}
 
 
 def imported(source: str) -> set[str]:

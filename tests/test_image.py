@@ -211,3 +211,8 @@ def test_shave_by_nothing_is_the_picture():
 
 def test_a_crop_to_a_multiple_keeps_the_top_left():
     np.testing.assert_array_equal(image.crop_to_multiple(RGB, 5), RGB[:10, :15])
+
+
+def test_a_picture_is_cut_or_mirrored_to_a_size():
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    assert image.fitted(pixels, 2, 6)[..., 0].tolist() == [[0, 1, 2, 3, 3, 2], [4, 5, 6, 7, 7, 6]]

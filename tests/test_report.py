@@ -9,7 +9,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from browser import BINARY, Browser
 from PIL import Image
 
 from sr_keras import image
@@ -153,14 +152,6 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
 
 
 # In Chromium
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if BINARY is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture

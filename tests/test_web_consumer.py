@@ -17,7 +17,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from browser import BINARY, Browser
 from conftest import CHECKOUT
 from PIL import Image
 
@@ -58,14 +57,6 @@ def runtime():
             assert done.returncode == 0, done.stderr
             Path(name, "ort").rename(kept)
     return kept
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if BINARY is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 def network(channels):

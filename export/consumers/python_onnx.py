@@ -2,6 +2,8 @@
 
 Needs onnxruntime, numpy and Pillow, and nothing of sr_keras or TensorFlow. The manifest.json beside the file says how
 it may be cut into tiles.
+
+The tiles, reading and writing are those of python_tflite.py, written out again: each file is to be copied alone.
 """
 
 import argparse

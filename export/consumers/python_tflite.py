@@ -2,6 +2,8 @@
 
 Needs ai-edge-litert, numpy and Pillow, and nothing of sr_keras or TensorFlow. The file's own metadata says how it is to
 be fed; a manifest.json beside it does for files without.
+
+The tiles, reading and writing are those of python_onnx.py, written out again: each file is to be copied alone.
 """
 
 import argparse

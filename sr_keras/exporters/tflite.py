@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sr_keras import quantize
+from sr_keras import image, quantize
 from sr_keras.errors import InputError
 from sr_keras.exporters._artifact import (
     Artifact,
@@ -84,14 +84,9 @@ def save(
     _refuse_nonsense(content, precision)
     if about is not None:
         content = with_metadata(content, about, precision)
-    parts = [
-        "model",
-        precision,
-        *(["transposed"] if shuffle == "transposed" else []),
-        *([size_name(size)] if size else []),
-    ]
-    name = "_".join(parts)
-    path = Path(folder) / f"{name}.tflite"
+    transposed = "_transposed" if shuffle == "transposed" else ""
+    place = f"_{size_name(size)}" if size else ""
+    path = Path(folder) / f"model_{precision}{transposed}{place}.tflite"
     with whole(path) as draft:
         draft.write_bytes(content)
     return path
@@ -191,8 +186,7 @@ def _calibration(
     # The calibrator allocates for the first picture's size only.
     smallest = np.min([picture.shape[:2] for picture in pictures], axis=0)
     height, width = size or (height or smallest[0], width or smallest[1])
-    cut = [picture[:height, :width] for picture in pictures]
-    same = [np.pad(p, [(0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0)], "symmetric") for p in cut]
+    same = [image.fitted(picture, height, width) for picture in pictures]
     # Black and white pin the input to 0..1, hence to scale 1/255 and zero point 0.
     ends = [np.full_like(same[0], end) for end in (0.0, 1.0)]
     return [{"lr": picture[None]} for picture in same + ends]
