@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sr_keras import cli
+from sr_keras import cli, zoo
 from sr_keras.errors import InputError
 from sr_keras.files import write_json
 from sr_keras.run import Run
@@ -36,6 +36,7 @@ class OverToleranceError(Exception):
 def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     """Writes the artifacts of `recipe`, manifest.json, report.md and report.html into `folder`; returns the checks.
 
+    Shipped weights (`zoo`) are measured on the embedded photographs, and have their own twin for int8.
     All are made and checked in a folder beside first: if one is over its tolerance, `OverToleranceError` carries the
     checks and `folder` stays as it was. Raises `InputError` for a model that can't be exported.
     """
@@ -43,13 +44,17 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     from sr_keras import _export_report as report
     from sr_keras import _samples, calibration, predictor
 
-    network, config = _opened(model)
+    card = zoo.card(str(model)) if zoo.ships(model) else None
+    if card and recipe.license == type(recipe).model_fields["license"].default:
+        recipe = recipe.model_copy(update={"license": card.license})
+    network, config = predictor.open_collapsed(model), _config(model, card)
     reference = predictor.of_keras(network, str(model))
     for target in recipe.artifacts:
         artifacts.check(target, reference)
-    pairs = _pictures(config, reference, "valid", most=8)
-    pictures = calibration.pictures_for(network, _pictures(config, reference, "train", most=64))
-    networks = _networks(network, config, reference, recipe, pairs, pictures)
+    pairs = _pictures(config, reference, "valid", most=8, embedded=card is not None)
+    pictures = _pictures(config, reference, "train", most=64, embedded=card is not None)
+    pictures = calibration.pictures_for(network, pictures)
+    networks = _networks(network, config, card, reference, recipe, pairs, pictures)
     samples = _samples.Samples(pairs, networks)
     field = _field(networks.exact)
     about = _about(networks.exact, reference, recipe, field)
@@ -63,20 +68,23 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     return checked
 
 
-def _opened(model: Path) -> "tuple[keras.Model, Config | None]":
-    from sr_keras import predictor
-
-    return predictor.open_collapsed(model), Run(model).load_config() if Run(model).config.is_file() else None
+def _config(model: Path, card: "zoo.Card | None") -> "Config | None":
+    if card:
+        return card.network.config
+    return Run(model).load_config() if Run(model).config.is_file() else None
 
 
 def _networks(
-    network: "keras.Model", config: "Config | None", reference: "Predictor", recipe: "Recipe", pairs: "list[Pair]",
-    pictures: list,
+    network: "keras.Model", config: "Config | None", card: "zoo.Card | None", reference: "Predictor", recipe: "Recipe",
+    pairs: "list[Pair]", pictures: list,
 ) -> "Networks":  # fmt: skip
     """Finds what float files and what int8 files are made of."""
     from sr_keras import _artifacts as artifacts
-    from sr_keras import _samples, quantize
+    from sr_keras import _samples, predictor, quantize
 
+    if card and card.int8 and recipe.int8 in ("auto", "qat"):
+        twin = predictor.open_network(zoo.checked(card.int8))
+        return _samples.Networks(network, twin, network, ranges="trained")
     if not (quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts))):
         return _samples.Networks(network, None, network)
     networks = _samples.for_int8(network, recipe.int8, pairs, pictures)
@@ -118,16 +126,16 @@ def _draft_beside(folder: Path) -> Iterator[Path]:
 
 
 def _pictures(
-    config: "Config | None", reference: "Predictor", split: Literal["train", "valid"], *, most: int
+    config: "Config | None", reference: "Predictor", split: Literal["train", "valid"], *, most: int, embedded: bool
 ) -> "list[Pair]":
-    """Takes real pictures: those of the run, or the embedded photographs where the run's data is not here."""
+    """Takes real pictures: those of the run, or the embedded photographs, also where the run's data is not here."""
     from sr_keras import component, data, degradations
     from sr_keras import config as config_file
     from sr_keras._samples import LARGEST
 
     scale, opened = reference.scale, None
     spec = config.degradation.model_dump() if config else "bicubic"
-    if config is not None:
+    if config is not None and not embedded:
         try:
             sources = config_file.sources(config, split)
             opened = data.open_sources(sources, scale=scale, split=split, cache=config.data.cache)
@@ -226,7 +234,7 @@ def _files_of(manifest: Path) -> set[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="run folder or .keras file")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="name of shipped weights, run folder or .keras file")
     names = "default, server, desktop, mobile, mobile_int8, benchmark"
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help=f"recipe file or name: {names}")
     parser.add_argument("--author", metavar="NAME", help="in the metadata of TFLite files (default: the recipe's)")
@@ -243,7 +251,8 @@ def _main(options: argparse.Namespace) -> int:
     plan = recipe.load(options.recipe)
     said = {key: value for key in ("author", "license") if (value := getattr(options, key)) is not None}
     plan = plan.model_copy(update=said)
-    base = options.model if options.model.is_dir() else options.model.parent
+    is_folder = options.model.is_dir() or zoo.ships(options.model)
+    base = options.model if is_folder else options.model.parent
     folder = options.out or base / "export" / Path(options.recipe).stem
     try:
         checked = export(options.model, plan, folder)

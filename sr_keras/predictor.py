@@ -1,4 +1,4 @@
-"""The one place that opens a MODEL: run folder, .keras, SavedModel, .tflite, .onnx, .xml, or an interpolation."""
+"""The one place that opens a MODEL: shipped weights, run folder, .keras, an exported file, or an interpolation."""
 
 import contextlib
 import importlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sr_keras import component, image, layers, models, resize, tiling
+from sr_keras import component, image, layers, models, resize, tiling, zoo
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
 from sr_keras.rows import Rows
@@ -287,7 +287,7 @@ def _loader(path: Path) -> tuple[Callable, str]:
     elif path.exists():
         raise InputError(f"{path}: is no model; give a run folder, .keras, .tflite, .onnx, .xml or SavedModel folder.")
     else:
-        near = did_you_mean(str(path), sorted(resize.KERNELS))
+        near = did_you_mean(str(path), sorted([*resize.KERNELS, *zoo.names()]))
         raise InputError(f"{path}: there is no such model{near if 'mean' in near else ' file, folder or name'}.")
     return exporter.load, _RUNTIMES[exporter.__name__.rpartition(".")[2]]
 
@@ -296,20 +296,25 @@ _RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO f
 
 
 def is_network(path: Path) -> bool:
-    """Says whether `path` looks like what `open_network` takes: a run folder or a .keras file."""
-    return (path / "config.yaml").is_file() or path.suffix == ".keras"
+    """Says whether `path` looks like what `open_network` takes: shipped weights, a run folder or a .keras file."""
+    return zoo.ships(path) or (path / "config.yaml").is_file() or path.suffix == ".keras"
 
 
 def open_network(path: Path) -> "keras.Model":
-    """Loads the Keras network of a run folder or a .keras file, without its training state.
+    """Loads the Keras network of shipped weights (`s-x2`), a run folder or a .keras file, without its training state.
 
     The module that a run's config names, and our own layers, are imported first, so that their layers are known.
     Raises `InputError` for what is none.
     """
+    if zoo.ships(path):
+        return _loaded(zoo.checked(zoo.card(str(path)).network))
     if not path.exists():
-        raise InputError(f"{path}: there is no such run folder or .keras file.")
+        near = did_you_mean(str(path), zoo.names())
+        raise InputError(
+            f"{path}: there are no such weights, run folder or .keras file{near if 'mean' in near else ''}."
+        )
     if not is_network(path):
-        raise InputError(f"{path}: a Keras network is needed here, a run folder or a .keras file.")
+        raise InputError(f"{path}: a Keras network is needed here: shipped weights, a run folder or a .keras file.")
     if path.suffix == ".keras" and path.is_file():
         return _loaded(path)
     run = Run(path)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     from sr_keras.pipeline import Result, Saving
     from sr_keras.upscaler import Size, Upscaler
 
+_MODEL = (
+    "name of shipped weights, run folder, .keras, .tflite, .onnx, .xml, SavedModel folder "
+    "(default: the best shipped weights for --scale)"
+)
 _FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
 
 
@@ -110,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sr_keras.upscale", description=__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders, 'globs/**/*.jpg', videos, or -")
-    parser.add_argument("--model", metavar="MODEL", help="run folder, .keras, .tflite, .onnx, .xml, SavedModel folder")
+    parser.add_argument("--model", metavar="MODEL", help=_MODEL)
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, help="file, folder, or - (default: beside the input)")
     size = parser.add_argument_group("size", "default: the model's scale; it runs up to 3 times, then is reduced")
     size.add_argument("--scale", type=float, metavar="S", help="such as 3.5")
@@ -168,8 +172,6 @@ def _main(options: argparse.Namespace) -> int:
 
     from sr_keras import jobs
 
-    if options.model is None:
-        raise InputError("--model is needed: no weights ship with this version; train one: python -m sr_keras.train")
     size = _size(options)
     _check_files(options)
     to_stdout = str(options.out) == "-" or (options.inputs == ["-"] and options.out is None)
@@ -181,7 +183,7 @@ def _main(options: argparse.Namespace) -> int:
         work = jobs.place(found, out, _label(size, upscaler.scale), ending=ending, content=content)
         console = Console(file=sys.stderr)
         own = "" if upscaler.predictor.interpolates else f" x{upscaler.scale}"
-        console.print(f"{options.model}{own} on {upscaler.predictor.runtime}", highlight=False)
+        console.print(f"{upscaler.predictor.name}{own} on {upscaler.predictor.runtime}", highlight=False)
         results = _with_progress(work, upscaler, options, console)
     return _told(results, upscaler, options, console)
 
@@ -289,10 +291,10 @@ def _page(options: argparse.Namespace, upscaler: "Upscaler") -> Iterator[Any]:
     from sr_keras import report
 
     model = upscaler.predictor
-    facts = [("model", options.model), ("scale of the model", f"x{model.scale}"), ("runtime", model.runtime)]
+    facts = [("model", model.name), ("scale of the model", f"x{model.scale}"), ("runtime", model.runtime)]
     facts += [("ensemble", "8 flips and rotations")] if options.ensemble else []
     facts += [("back-projection", f"{options.back_project} steps")] if options.back_project else []
-    with report.Page(options.report, f"{Path(options.model).name}: before and after", facts) as page:
+    with report.Page(options.report, f"{Path(model.name).name}: before and after", facts) as page:
         yield page
 
 
@@ -322,7 +324,7 @@ def _told(results: "Sequence[Result]", upscaler: "Upscaler", options: argparse.N
     if options.json:
         model = upscaler.predictor
         content = {
-            "model": options.model, "scale": model.scale, "runtime": model.runtime, "notes": upscaler.notes_of(),
+            "model": model.name, "scale": model.scale, "runtime": model.runtime, "notes": upscaler.notes_of(),
             "results": [{k: v for k, v in asdict(r).items() if k != "shown"} for r in results],
         }  # fmt: skip
         files.write_json(options.json, content)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import psutil
 
-from sr_keras import image, resize, runtimes, tiling, windows
+from sr_keras import image, resize, runtimes, tiling, windows, zoo
 from sr_keras.errors import InputError
 from sr_keras.predictor import Predictor
 from sr_keras.rows import Rows
@@ -57,13 +57,14 @@ class Upscaler:
     """Enlarges pictures with one model.
 
     ```python
-    enlarge = sr_keras.Upscaler("runs/mine", scale=3.5)
+    enlarge = sr_keras.Upscaler(scale=3.5)  # with the shipped weights; or Upscaler("runs/mine", scale=3.5)
     sr = enlarge(lr)  # uint8, uint16 or float32 in [0, 1]; [H, W] or [H, W, 1, 2, 3 or 4]
     ```
 
     Args:
-        model: a run folder, `.keras`, `.tflite`, `.onnx`, OpenVINO `.xml`, SavedModel folder, or `nearest`,
-            `bilinear`, `bicubic`, `lanczos`.
+        model: the name of shipped weights such as `s-x2`, a run folder, `.keras`, `.tflite`, `.onnx`, OpenVINO
+            `.xml`, SavedModel folder, or `nearest`, `bilinear`, `bicubic`, `lanczos`; default the best shipped weights
+            for `scale`, those for 2 where it is not given.
         scale: any number; default the model's own. The model runs as often as needed, three times at most, then the
             result is reduced, antialiased as by MATLAB's imresize.
         width, height: the wanted size in pixels instead; with both, the picture fits into them.
@@ -77,12 +78,13 @@ class Upscaler:
     """
 
     def __init__(
-        self, model: str | Path, *, scale: float | None = None, width: int | None = None, height: int | None = None,
-        tile: int | None = None, runtime: str = "auto", exact: bool = False, ensemble: bool = False,
-        back_project: int = 0, alpha: Literal["model", "bicubic"] = "model",
+        self, model: str | Path | None = None, *, scale: float | None = None, width: int | None = None,
+        height: int | None = None, tile: int | None = None, runtime: str = "auto", exact: bool = False,
+        ensemble: bool = False, back_project: int = 0, alpha: Literal["model", "bicubic"] = "model",
     ):  # fmt: skip
         self.size = Size(scale, width, height)
         self.options = Options(tile, ensemble, back_project, alpha)
+        model = zoo.best(scale) if model is None else model
         self.predictor = runtimes.open_model(model, runtime=runtime, exact=exact)
         if self.predictor.interpolates and self.size == Size():
             raise InputError(f"{model}: an interpolation needs a size, such as --scale 2.")

@@ -31,6 +31,7 @@ FLOORS = [
         "_video_writing",
         "torch_file",
         "delegates",
+        "zoo",
     },  # no TensorFlow
     {"resize", "metrics", "layers", "features", "float32", "bfloat16", "quantize"},
     FAMILIES,
@@ -58,7 +59,7 @@ FLOORS = [
     VERBS | {"__init__"},  # the package's own names are imported when they are asked for
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SEE_CONFIG = VERBS | {"_players", "_start", "config", "recipe", "run"}
+SEE_CONFIG = VERBS | {"_players", "_start", "config", "recipe", "run", "zoo"}
 
 
 def imported(source: str) -> set[str]:

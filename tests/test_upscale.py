@@ -262,11 +262,6 @@ def test_what_only_one_picture_can_not_do_is_its_own_failure(model, tmp_path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_without_a_model_the_line_says_how_to_get_one(tmp_path, capfd):
-    assert run(make(tmp_path / "a.png")) == 2
-    assert "python -m sr_keras.train" in capfd.readouterr().err
-
-
 def test_a_killed_run_leaves_no_file_that_looks_finished(model, tmp_path):
     make(tmp_path / "large.png", 1200, 1600)
     command = [sys.executable, "-m", "sr_keras.upscale", "large.png", "--model", model, "--scale", "8"]

@@ -1,4 +1,4 @@
-"""Enlarges crops of photographs by bicubic and by models of one scale, and writes a sheet: bicubic | models | HR."""
+"""Enlarges crops of photographs by bicubic and by models of one scale: LR | bicubic | models | HR, a row a crop."""
 
 import argparse
 import sys
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from show_degradation import degraded
 
-from sr_keras import cli, image, resize
+from sr_keras import cli, image
 from sr_keras.errors import InputError
 
 GAP, TITLE = 4, 28
@@ -36,9 +37,10 @@ class Crop:
 
 
 def sheet(
-    models: Sequence[str], titles: Sequence[str], crops: Sequence[Crop], folder: Path | None, side: int
-) -> np.ndarray:
-    """Returns a row for each crop, a column for bicubic, each model and HR, titles above: uint8 `[H, W, 3]`."""
+    models: Sequence[str], titles: Sequence[str], crops: Sequence[Crop], folder: Path | None, side: int,
+    degradation: str = "bicubic",
+) -> np.ndarray:  # fmt: skip
+    """Returns a row for each crop, a column for LR, bicubic, each model and HR, titles above: uint8 `[H, W, 3]`."""
     from sr_keras import predictor
 
     opened = [predictor.open_model(model) for model in models]
@@ -53,14 +55,13 @@ def sheet(
             raise InputError(
                 f"{crop.name}: is {hr.shape[1]}x{hr.shape[0]}; {side}x{side} at {crop.left},{crop.top} does not fit in."
             )
-        lr = resize.imresize(hr, 1 / scale)
-        pictures = [*(image.to_uint8(way(lr)) for way in ways), hr]
+        repeated = degraded(hr, degradation, scale, seed=0)
+        lr = repeated[::scale, ::scale]
+        pictures = [repeated, *(image.to_uint8(way(lr)) for way in ways), hr]
         place = (slice(crop.top, crop.top + side), slice(crop.left, crop.left + side))
         rows += [image.with_channels(picture[place], 3) for picture in pictures]
-    columns = len(ways) + 1
-    return np.concatenate(
-        [_title(["bicubic", *titles, "HR"], side), image.contact_sheet(rows, columns=columns, gap=GAP)]
-    )
+    columns = ["LR", "bicubic", *titles, "HR"]
+    return np.concatenate([_title(columns, side), image.contact_sheet(rows, columns=len(columns), gap=GAP)])
 
 
 def _photograph(name: str, folder: Path | None) -> np.ndarray:
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--crops", nargs="+", type=Crop.of, metavar="NAME:X,Y", default=[Crop.of(c) for c in CROPS], help="places in HR"
     )
+    parser.add_argument("--degradation", default="bicubic", metavar="NAME", help="that makes LR (default: bicubic)")
     parser.add_argument("--side", type=cli.positive, default=192, help="of a crop, in pixels (default: 192)")
     parser.add_argument("-o", "--out", type=Path, default=Path("crops.png"), help="default: crops.png")
     options = parser.parse_args(argv)
@@ -103,8 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(titles) != len(options.models):
         parser.error(f"as many --titles as models, got {len(titles)} and {len(options.models)}")
 
+    arguments = {
+        "models": options.models, "titles": titles, "crops": options.crops, "folder": options.data,
+        "side": options.side, "degradation": options.degradation,
+    }  # fmt: skip
+
     def run() -> None:
-        image.write(options.out, sheet(options.models, titles, options.crops, options.data, options.side))
+        image.write(options.out, sheet(**arguments))
         print(options.out)
 
     return cli.run(run)
