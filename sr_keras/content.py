@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from sr_keras.layers.collapsible_conv import CollapsibleConv2D
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -44,16 +47,30 @@ def psnr(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
 
 
 def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) -> int:
-    """Copies weights in order from `source` to `target` as long as their shapes agree; returns how many variables.
+    """Copies layers in order from `source` to `target` as long as their shapes agree; returns how many variables.
 
-    Networks of two scales have the same layers up to the enlarging ones; the last layer with weights is never taken
-    from another scale, even if its shape agrees, as a deconvolution's does.
+    A collapsible convolution takes over a plain one, or one of another expansion, and goes on from its kernel. Networks
+    of two scales have the same layers up to the enlarging ones; the last layer with weights is never taken from another
+    scale, even if its shape agrees, as a deconvolution's does.
     """
-    kept = 0 if same_scale else len([layer for layer in target.layers if layer.weights][-1].weights)
+    into, its = ([layer for layer in network.layers if layer.weights] for network in (target, source))
     taken = 0
-    for into, value in zip(target.weights[: len(target.weights) - kept], source.get_weights(), strict=False):
-        if tuple(into.shape) != value.shape:
+    for layer, other in zip(into if same_scale else into[:-1], its, strict=False):
+        values = other.get_weights()
+        if not _fit(layer, values) and isinstance(layer, CollapsibleConv2D) and isinstance(other, keras.layers.Conv2D):
+            values = _factorised(layer, other)
+        if not _fit(layer, values):
             break
-        into.assign(value)
-        taken += 1
+        layer.set_weights(values)
+        taken += len(values)
     return taken
+
+
+def _fit(layer: keras.layers.Layer, values: Sequence[np.ndarray]) -> bool:
+    return [tuple(weight.shape) for weight in layer.weights] == [value.shape for value in values]
+
+
+def _factorised(layer: CollapsibleConv2D, other: keras.layers.Conv2D) -> list[np.ndarray]:
+    if tuple(layer.kernel.shape) != tuple(other.kernel.shape):
+        return []
+    return [*layer.factors(other.kernel), *other.get_weights()[len(other.weights) - other.use_bias :]]

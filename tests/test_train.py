@@ -12,7 +12,7 @@ import pytest
 import runs
 
 from sr_keras import config as config_file
-from sr_keras import train
+from sr_keras import predictor, train
 from sr_keras.errors import InputError
 from sr_keras.run import Run
 
@@ -91,6 +91,17 @@ def test_weights_of_another_scale_are_taken_up_to_the_last_layer(tmp_path, photo
     x2, x3 = (keras.saving.load_model(run.generator, compile=False).get_weights() for run in (source, target))
     assert runs.same(x2[:4], x3[:4])
     assert x2[4].shape != x3[4].shape
+
+
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_collapsible_convolutions_go_on_from_plain_ones_and_from_others(tmp_path, photographs, expansion):
+    words = [*photographs, "precision=float32", "train.ema=null"]
+    source = trained(tmp_path / "source", *words, f"model.expansion={expansion}")
+    start = [f"start_from={source.folder}", "model.expansion=3", "train.learning_rate=1e-30"]
+    target = trained(tmp_path / "target", *words, *start)
+    expected, weights = (predictor.open_collapsed(run.folder).get_weights() for run in (source, target))
+    for one, other in zip(expected, weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_a_run_of_another_config_is_refused_with_the_differences(tmp_path, photographs):

@@ -64,9 +64,14 @@ def multiply_adds(name: str) -> float:
     return each / (side * zoo.card(name).scale) ** 2 * HD / 1e9
 
 
+def published() -> dict:
+    """Reads what other networks' papers and tables print."""
+    return yaml.safe_load((ROOT / "tools/published.yaml").read_text(encoding="utf-8"))
+
+
 def tables(cards: dict[str, zoo.Card], data: Path) -> Iterator[str]:
     """Yields a heading and a table for each scale: published networks, and ours."""
-    published = yaml.safe_load((ROOT / "tools/published.yaml").read_text(encoding="utf-8"))
+    others = published()
     header = [
         "", "parameters", "multiply-adds", "Set5", "Set14", "int8 TFLite: Set5", "Set14", "trained", "source or command"
     ]  # fmt: skip
@@ -74,7 +79,7 @@ def tables(cards: dict[str, zoo.Card], data: Path) -> Iterator[str]:
         base = [figures("bicubic", data / name, scale) for name in SETS]
         rows = [["bicubic", "0", "", *(f"{each.psnr:.2f} / {each.ssim:.4f}" for each in base), "", "", "",
                  f"`evaluate bicubic FOLDER --scale {scale}`"]]  # fmt: skip
-        for row in published["rows"]:
+        for row in others["rows"]:
             if row["scale"] == scale:
                 sets = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("set5", "set14")]
                 macs = "" if row["macs"] is None else f"{row['macs']:.1f} G"
@@ -83,7 +88,7 @@ def tables(cards: dict[str, zoo.Card], data: Path) -> Iterator[str]:
             if card.scale == scale:
                 rows.append(_ours(name, card))
         yield f"## x{scale}\n\n{cli.markdown(header, rows)}"
-    yield "Sources: " + "; ".join(f"*{name}*: {text}" for name, text in published["sources"].items()) + "."
+    yield "Sources: " + "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items()) + "."
 
 
 def _ours(name: str, card: zoo.Card) -> list[str]:
@@ -99,7 +104,7 @@ def _ours(name: str, card: zoo.Card) -> list[str]:
 
 def overview(cards: dict[str, zoo.Card], data: Path) -> str:
     """Returns the small table: a network a row, a scale a column, PSNR on Set5 / Set14."""
-    published = yaml.safe_load((ROOT / "tools/published.yaml").read_text(encoding="utf-8"))["rows"]
+    others = published()["rows"]
     scales = sorted({card.scale for card in cards.values()})
 
     def row(title: str, parameters: str, found: dict[int, tuple]) -> list[str]:
@@ -109,7 +114,7 @@ def overview(cards: dict[str, zoo.Card], data: Path) -> str:
     base = {s: tuple(figures("bicubic", data / name, s).psnr for name in SETS) for s in scales}
     rows = [row("bicubic", "0", base)]
     for name in PUBLISHED:
-        its = {each["scale"]: each for each in published if each["name"] == name}
+        its = {each["scale"]: each for each in others if each["name"] == name}
         parameters = f"{its[2]['parameters']:.1f} K"
         rows.append(row(name, parameters, {s: (its[s]["set5"], its[s]["set14"]) for s in its if s in scales}))
     for family in dict.fromkeys(name.rpartition("-x")[0] for name in cards if name.rpartition("-x")[2].isdigit()):

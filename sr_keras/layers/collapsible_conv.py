@@ -1,6 +1,7 @@
 """A convolution trained as an expanded linear block (SESR, Bhardwaj et al., 2022, arXiv 2103.09404), run as one."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -55,11 +56,22 @@ class CollapsibleConv2D(keras.layers.Conv2D):
     def kernel(self):
         """The one kernel `[kh, kw, C, filters]`, float32."""
         product = ops.matmul(ops.cast(self.expand, "float32"), ops.cast(self.project, "float32"))
-        if not self.has_identity:
-            return product
+        return product + self._identity() if self.has_identity else product
+
+    def _identity(self):
         height, width = (size // 2 for size in self.kernel_size)
         centre = [(height, height), (width, width), (0, 0), (0, 0)]
-        return product + ops.pad(ops.eye(self.filters)[None, None], centre)
+        return ops.pad(ops.eye(self.filters)[None, None], centre)
+
+    def factors(self, kernel):
+        """Returns an expansion and a projection, equally large, that collapse to a `kernel` `[kh, kw, C, filters]`."""
+        product = ops.convert_to_numpy(kernel).astype(np.float64)
+        if self.has_identity:
+            product -= ops.convert_to_numpy(self._identity())
+        project = np.asarray(ops.convert_to_numpy(self.project), np.float64)
+        expand = product @ np.linalg.pinv(project)
+        size = np.sqrt((np.linalg.norm(project) or 1.0) / (np.linalg.norm(expand) or 1.0))
+        return (expand * size).astype(np.float32), (project / size).astype(np.float32)
 
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
