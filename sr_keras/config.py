@@ -161,7 +161,9 @@ class Config(Section):
     model: Named = Component(name="anchor")
     degradation: Named = Component(name="bicubic")
     losses: Terms = (Loss(name="l1"),)
-    start_from: str | None = Field(default=None, description="a run folder or .keras file whose layers are taken over")
+    start_from: str | None = Field(
+        default=None, description="shipped weights, a run folder or .keras file whose layers are taken over"
+    )
     adversarial: Game | None = Field(default=None, description="null: supervised training")
     quantization: Quantization | None = Field(default=None, description="null: float training")
     data: Data = Data()

@@ -58,7 +58,7 @@ def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) 
     for layer, other in zip(into if same_scale else into[:-1], its, strict=False):
         values = other.get_weights()
         if not _fit(layer, values) and isinstance(layer, CollapsibleConv2D) and isinstance(other, keras.layers.Conv2D):
-            values = _factorised(layer, other)
+            values = layer.weights_of(other)
         if not _fit(layer, values):
             break
         layer.set_weights(values)
@@ -68,9 +68,3 @@ def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) 
 
 def _fit(layer: keras.layers.Layer, values: Sequence[np.ndarray]) -> bool:
     return [tuple(weight.shape) for weight in layer.weights] == [value.shape for value in values]
-
-
-def _factorised(layer: CollapsibleConv2D, other: keras.layers.Conv2D) -> list[np.ndarray]:
-    if tuple(layer.kernel.shape) != tuple(other.kernel.shape):
-        return []
-    return [*layer.factors(other.kernel), *other.get_weights()[len(other.weights) - other.use_bias :]]

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sr_keras import cli, zoo
+from sr_keras import cli
 from sr_keras.errors import InputError
 from sr_keras.files import write_json
 from sr_keras.run import Run
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     from sr_keras.predictor import Predictor
     from sr_keras.receptive_field import Field
     from sr_keras.recipe import Recipe
+    from sr_keras.zoo import Card
 
 
 class OverToleranceError(Exception):
@@ -42,19 +43,19 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     """
     from sr_keras import _artifacts as artifacts
     from sr_keras import _export_report as report
-    from sr_keras import _samples, calibration, predictor
+    from sr_keras import _samples, calibration, predictor, zoo
 
-    card = zoo.card(str(model)) if zoo.ships(model) else None
-    if card and recipe.license == type(recipe).model_fields["license"].default:
+    card = zoo.find(model)
+    if card and "license" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"license": card.license})
     network, config = predictor.open_collapsed(model), _config(model, card)
     reference = predictor.of_keras(network, str(model))
     for target in recipe.artifacts:
         artifacts.check(target, reference)
-    pairs = _pictures(config, reference, "valid", most=8, embedded=card is not None)
-    pictures = _pictures(config, reference, "train", most=64, embedded=card is not None)
-    pictures = calibration.pictures_for(network, pictures)
-    networks = _networks(network, config, card, reference, recipe, pairs, pictures)
+    known = _without_data(config) if card else config
+    pairs = _pictures(known, reference, "valid", most=8)
+    pictures = calibration.pictures_for(network, _pictures(known, reference, "train", most=64))
+    networks = _shipped(network, model, card, recipe) or _networks(network, config, reference, recipe, pairs, pictures)
     samples = _samples.Samples(pairs, networks)
     field = _field(networks.exact)
     about = _about(networks.exact, reference, recipe, field)
@@ -68,23 +69,39 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     return checked
 
 
-def _config(model: Path, card: "zoo.Card | None") -> "Config | None":
+def _config(model: Path, card: "Card | None") -> "Config | None":
     if card:
         return card.network.config
     return Run(model).load_config() if Run(model).config.is_file() else None
 
 
+def _without_data(config: "Config | None") -> "Config | None":
+    from sr_keras.config import Data
+
+    return config and config.model_copy(update={"data": Data()})  # the embedded photographs
+
+
+def _shipped(network: "keras.Model", model: Path, card: "Card | None", recipe: "Recipe") -> "Networks | None":
+    """Takes the twin for int8 that ships, if the recipe wants int8 files and leaves their ranges to the network."""
+    from sr_keras import _artifacts as artifacts
+    from sr_keras import _samples, predictor, zoo
+
+    if card is None or card.int8 is None or recipe.int8 not in ("auto", "qat"):
+        return None
+    if not any(map(artifacts.is_int8, recipe.artifacts)):
+        return None
+    twin = predictor.open_network(zoo.checked(card.int8))
+    return _samples.Networks(network, twin, network, base_name=str(model), ranges="trained")
+
+
 def _networks(
-    network: "keras.Model", config: "Config | None", card: "zoo.Card | None", reference: "Predictor", recipe: "Recipe",
-    pairs: "list[Pair]", pictures: list,
+    network: "keras.Model", config: "Config | None", reference: "Predictor", recipe: "Recipe", pairs: "list[Pair]",
+    pictures: list,
 ) -> "Networks":  # fmt: skip
     """Finds what float files and what int8 files are made of."""
     from sr_keras import _artifacts as artifacts
-    from sr_keras import _samples, predictor, quantize
+    from sr_keras import _samples, quantize
 
-    if card and card.int8 and recipe.int8 in ("auto", "qat"):
-        twin = predictor.open_network(zoo.checked(card.int8))
-        return _samples.Networks(network, twin, network, ranges="trained")
     if not (quantize.is_fake_quantised(network) or any(map(artifacts.is_int8, recipe.artifacts))):
         return _samples.Networks(network, None, network)
     networks = _samples.for_int8(network, recipe.int8, pairs, pictures)
@@ -126,16 +143,16 @@ def _draft_beside(folder: Path) -> Iterator[Path]:
 
 
 def _pictures(
-    config: "Config | None", reference: "Predictor", split: Literal["train", "valid"], *, most: int, embedded: bool
+    config: "Config | None", reference: "Predictor", split: Literal["train", "valid"], *, most: int
 ) -> "list[Pair]":
-    """Takes real pictures: those of the run, or the embedded photographs, also where the run's data is not here."""
+    """Takes real pictures: those of the run, or the embedded photographs where the run's data is not here."""
     from sr_keras import component, data, degradations
     from sr_keras import config as config_file
     from sr_keras._samples import LARGEST
 
     scale, opened = reference.scale, None
     spec = config.degradation.model_dump() if config else "bicubic"
-    if config is not None and not embedded:
+    if config is not None:
         try:
             sources = config_file.sources(config, split)
             opened = data.open_sources(sources, scale=scale, split=split, cache=config.data.cache)
@@ -246,13 +263,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from sr_keras import _export_report as report
-    from sr_keras import recipe
+    from sr_keras import recipe, zoo
 
     plan = recipe.load(options.recipe)
     said = {key: value for key in ("author", "license") if (value := getattr(options, key)) is not None}
     plan = plan.model_copy(update=said)
-    is_folder = options.model.is_dir() or zoo.ships(options.model)
-    base = options.model if is_folder else options.model.parent
+    base = options.model if options.model.is_dir() or zoo.find(options.model) else options.model.parent
     folder = options.out or base / "export" / Path(options.recipe).stem
     try:
         checked = export(options.model, plan, folder)

@@ -285,19 +285,25 @@ def _loader(path: Path) -> tuple[Callable, str]:
         files = ", ".join(a["file"] for a in json.loads((path / "manifest.json").read_text())["artifacts"])
         raise InputError(f"{path}: holds exported models; take one of them: {files}.")
     elif path.exists():
-        raise InputError(f"{path}: is no model; give a run folder, .keras, .tflite, .onnx, .xml or SavedModel folder.")
+        raise InputError(
+            f"{path}: is no model; give shipped weights, a run folder, .keras, .tflite, .onnx, .xml or SavedModel."
+        )
     else:
-        near = did_you_mean(str(path), sorted([*resize.KERNELS, *zoo.names()]))
-        raise InputError(f"{path}: there is no such model{near if 'mean' in near else ' file, folder or name'}.")
+        raise InputError(_unknown(path, [*resize.KERNELS, *zoo.names()]))
     return exporter.load, _RUNTIMES[exporter.__name__.rpartition(".")[2]]
 
 
 _RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO float32", "saved_model": "SavedModel"}
 
 
+def _unknown(path: Path, names: list[str]) -> str:
+    near = did_you_mean(str(path), sorted(names))
+    return f"{path}: there is no such model{near if 'mean' in near else ' file, folder or name'}."
+
+
 def is_network(path: Path) -> bool:
     """Says whether `path` looks like what `open_network` takes: shipped weights, a run folder or a .keras file."""
-    return zoo.ships(path) or (path / "config.yaml").is_file() or path.suffix == ".keras"
+    return zoo.find(path) is not None or (path / "config.yaml").is_file() or path.suffix == ".keras"
 
 
 def open_network(path: Path) -> "keras.Model":
@@ -306,13 +312,10 @@ def open_network(path: Path) -> "keras.Model":
     The module that a run's config names, and our own layers, are imported first, so that their layers are known.
     Raises `InputError` for what is none.
     """
-    if zoo.ships(path):
-        return _loaded(zoo.checked(zoo.card(str(path)).network))
+    if (card := zoo.find(path)) is not None:
+        return _loaded(zoo.checked(card.network))
     if not path.exists():
-        near = did_you_mean(str(path), zoo.names())
-        raise InputError(
-            f"{path}: there are no such weights, run folder or .keras file{near if 'mean' in near else ''}."
-        )
+        raise InputError(_unknown(path, zoo.names()))
     if not is_network(path):
         raise InputError(f"{path}: a Keras network is needed here: shipped weights, a run folder or a .keras file.")
     if path.suffix == ".keras" and path.is_file():

@@ -49,17 +49,16 @@ def train(
     from rich.console import Console
 
     from sr_keras import _players as players
-    from sr_keras import _start, callbacks, data, devices
+    from sr_keras import _start, callbacks, data, devices, zoo
     from sr_keras import config as config_file
 
     console = console or Console(quiet=True)
     # bfloat16 rounds convolutions by as much as int8 does: what is trained would not be what is shipped.
     here = "float32" if config.quantization and config.precision == "auto" else devices.precision(config.precision)
     config = _resolved(config, run, here)
-    if config.start_from and not run.last.is_file() and not Path(config.start_from).exists():
-        raise InputError(
-            f"start_from {config.start_from}: there is no such run; train it first, or set start_from=null."
-        )
+    start = config.start_from
+    if start and not run.last.is_file() and not (zoo.find(start) or Path(start).exists()):
+        raise InputError(f"start_from {start}: there is no such run or name; train it first, or set start_from=null.")
     steps = config.train.epochs * config.train.steps_per_epoch
     keras.utils.set_random_seed(config.seed)
 
@@ -325,12 +324,15 @@ def _main(source: str, overrides: list[str], folder: str | None) -> int:
     from rich.console import Console
 
     from sr_keras import config as config_file
+    from sr_keras import zoo
 
     console = Console(stderr=True)
     config = config_file.load(source, overrides)
     run = Run(Path(folder) if folder else Path("runs") / Path(source).stem)
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"{run.folder}: is a file; give --run a folder.")
+    if zoo.find(run.folder):
+        raise InputError(f"{run.folder}: is the name of weights that ship; take another --run.")
     if is_finished(config, run):
         _resolved(config, run, config.precision)
         print(_summary(run))

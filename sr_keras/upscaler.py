@@ -151,7 +151,7 @@ class Upscaler:
                 most = self.scale**MOST_PASSES
                 raise InputError(
                     f"{wanted[1]}x{wanted[0]} is more than {most} times as large, what {MOST_PASSES} passes of "
-                    f"{self.predictor.name} reach; take a smaller size or a model of a larger scale."
+                    f"{self.predictor.name} reach; take a smaller size, or a model of a larger scale such as s-x4."
                 )
         return passes
 

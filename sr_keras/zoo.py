@@ -4,6 +4,7 @@ A card says what its files are and where they come from. A file is opened only i
 """
 
 import hashlib
+import math
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from sr_keras.errors import InputError
 FOLDER = Path(__file__).parent / "weights"
 
 
-class Source(Section):
-    """Pictures that were learnt from, and their licence."""
+class Pictures(Section):
+    """Pictures that were learnt from: what they are, their licence, and where both stand."""
 
     what: str
     license: str
+    url: str
 
 
 class Figures(Section):
@@ -35,7 +37,8 @@ class Weights(Section):
     """A `.keras` file beside the card, the run that trained it, and how good it is.
 
     `validation_psnr` is in dB, on the run's own validation pictures; `hours` are those of training alone, on `machine`;
-    `commit` is that of the code. `metrics` has a data set's name for each of its figures.
+    `commit` is that of the code when the file was packed; `note` says what came before this run. `metrics` are by data
+    set.
     """
 
     file: str
@@ -47,6 +50,7 @@ class Weights(Section):
     machine: str
     commit: str
     validation_psnr: float
+    note: str = ""
     metrics: dict[str, Figures] = Field(default_factory=dict)
 
 
@@ -58,10 +62,10 @@ class Card(Section):
     """
 
     about: str
-    scale: int
+    scale: int = Field(ge=2)
     parameters: int
     license: str
-    data: tuple[Source, ...]
+    data: tuple[Pictures, ...]
     network: Weights
     int8: Weights | None = None
 
@@ -80,10 +84,9 @@ def card(name: str) -> Card:
     return config.validate(Card, config.read_yaml(path), str(path))  # JSON is YAML
 
 
-def ships(model: str | Path) -> bool:
-    """Says whether `model` names shipped weights; a file or a run folder of that name, where you are, goes first."""
-    path = Path(model)
-    return str(model) in names() and not path.is_file() and not (path / "config.yaml").is_file()
+def find(model: str | Path) -> Card | None:
+    """Returns the card if `model` names shipped weights, wherever you are: a folder `s-x2` needs a longer path."""
+    return card(str(model)) if str(model) in names() else None
 
 
 def checked(weights: Weights) -> Path:
@@ -99,17 +102,19 @@ def checked(weights: Weights) -> Path:
 
 
 def best(scale: float | None = None) -> str:
-    """Names the best weights for pictures reduced bicubically, to be enlarged `scale` times (default 2).
+    """Names the best weights for pictures reduced bicubically, to be enlarged `scale` times (more than 0; default 2).
 
     First comes the network of the fewest passes, then that which enlarges least beyond, then the best by validation.
+    Raises `InputError` if there are none.
     """
     wanted = 2.0 if scale is None else scale
 
     def rank(name: str) -> tuple[int, int, float]:
-        its = card(name)
-        passes = 1
-        while its.scale**passes < wanted - 1e-9:
-            passes += 1
-        return passes, its.scale**passes, -its.network.validation_psnr
+        own = card(name).scale
+        passes = max(math.ceil(math.log(wanted, own) - 1e-9), 1)
+        return passes, own**passes, -card(name).network.validation_psnr
 
-    return min((name for name in names() if card(name).network.config.degradation.name == "bicubic"), key=rank)
+    fit = [name for name in names() if card(name).network.config.degradation.name == "bicubic"]
+    if not fit:
+        raise InputError(f"{FOLDER}: holds no weights; install sr_keras again, or give a model.")
+    return min(fit, key=rank)

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from sr_keras import adversarial, component, config, degradations, discriminators, exporters, losses, models, recipe
+from sr_keras import (
+    adversarial,
+    component,
+    config,
+    degradations,
+    discriminators,
+    exporters,
+    losses,
+    models,
+    recipe,
+    zoo,
+)
 
 CHECKOUT = Path(__file__).parent.parent
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
@@ -69,6 +80,12 @@ def test_the_degradation_and_the_losses_of_a_config_build(path):
         downloads = {} if options.get("network") != "vgg19" else {"weights": "random"}
         built.append(component.build(losses, options | downloads))
     assert all(map(callable, built))
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if config.load(p).start_from], ids=lambda path: path.stem)
+def test_what_a_config_starts_from_is_shipped_or_the_run_of_another(path):
+    start = config.load(path).start_from
+    assert start in zoo.names() or Path(start).name in ids(CONFIGS)
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if config.load(p).adversarial], ids=lambda path: path.stem)

@@ -57,6 +57,17 @@ def test_a_constant_error_costs_what_the_formula_says(name, wanted):
     assert float(loss(tf.zeros((1, 4, 4, 1)), tf.fill((1, 4, 4, 1), 0.5))) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_l1_counts_luminance_by_its_share():
+    hr, sr = np.zeros((1, 2, 2, 3), np.float32), np.zeros((1, 2, 2, 3), np.float32)
+    sr[..., 1], sr[..., 2] = 0.219, -0.219  # luminance 0.128553 - 0.024966
+    colours, luma = 0.219 * 2 / 3, 0.103587
+    for share in (0.0, 0.25, 1.0):
+        loss = component.build(losses, {"name": "l1", "luma": share})
+        assert float(loss(hr, sr)) == pytest.approx((1 - share) * colours + share * luma, rel=1e-5)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        component.build(losses, {"name": "l1", "luma": 1.5})
+
+
 def test_total_variation_counts_both_directions():
     loss, step = component.build(losses, "total_variation"), np.zeros((1, 4, 4, 1), np.float32)
     step[:, 2:] = 1.0

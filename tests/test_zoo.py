@@ -1,18 +1,39 @@
 """The shipped weights: cards, files that are what the cards say, the choice of the best, and every verb by name."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import skimage.data
 
 import sr_keras
-from sr_keras import component, evaluate, export, image, models, predictor, recipe, upscale, zoo
+from sr_keras import (
+    calibration,
+    component,
+    evaluate,
+    export,
+    image,
+    models,
+    predictor,
+    quantize,
+    recipe,
+    train,
+    upscale,
+    zoo,
+)
+from sr_keras import config as config_file
 from sr_keras.errors import InputError
 from sr_keras.run import Run
 
 NAMES = zoo.names()
+_MOBILE = recipe.load("mobile_int8")
+INT8_OF_ANY_SIZE = _MOBILE.model_copy(
+    update={"artifacts": tuple(target for target in _MOBILE.artifacts if target.options().get("size") is None)}
+)
 
 
 def files_of(card: zoo.Card) -> list[zoo.Weights]:
@@ -45,19 +66,25 @@ def test_a_card_says_what_its_network_is(name):
 
 def test_every_file_has_a_card_and_all_are_small():
     named = {weights.file for name in NAMES for weights in files_of(zoo.card(name))}
-    assert {path.name for path in zoo.FOLDER.iterdir()} == named | {f"{name}.json" for name in NAMES}
+    assert {path.name for path in zoo.FOLDER.iterdir()} == named | {f"{name}.json" for name in NAMES} | {"LICENSE"}
     assert sum(path.stat().st_size for path in zoo.FOLDER.iterdir()) <= 3e6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_of_a_card_are_those_of_evaluate(name, data_root):
-    for data, figures in zoo.card(name).network.metrics.items():
-        if data == "Set5":
-            found = evaluate.evaluate(name, data_root / "eval" / data)
-            assert (found.psnr, found.ssim) == (
-                pytest.approx(figures.psnr, abs=2e-3),
-                pytest.approx(figures.ssim, abs=1e-4),
-            )
+    figures, found = zoo.card(name).network.metrics["Set5"], evaluate.evaluate(name, data_root / "eval/Set5")
+    assert found.psnr == pytest.approx(figures.psnr, abs=2e-3)
+    assert found.ssim == pytest.approx(figures.ssim, abs=1e-4)
+
+
+INT8 = [name for name in NAMES if zoo.card(name).int8]
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_the_int8_file_of_a_card_has_its_figures(name, data_root, tmp_path):
+    (checked,) = export.export(Path(name), INT8_OF_ANY_SIZE, tmp_path)
+    found = evaluate.evaluate(str(tmp_path / checked.file), data_root / "eval/Set5")
+    assert found.psnr == pytest.approx(zoo.card(name).int8.metrics["Set5"].psnr, abs=0.01)
 
 
 def test_a_file_that_is_not_the_cards_is_refused(copied):
@@ -78,12 +105,24 @@ def test_an_unknown_name_gets_a_suggestion():
             open_it("s-x22")
 
 
-def test_a_run_folder_of_that_name_goes_first(tmp_path, monkeypatch):
+def test_a_folder_of_that_name_does_not_stand_before_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "s-x2" / "export").mkdir(parents=True)  # what `export s-x2` leaves is none
-    assert zoo.ships("s-x2")
-    Run(tmp_path / "s-x2").config.write_text("scale: 2\n")
-    assert not zoo.ships("s-x2") and not zoo.ships(tmp_path / "s-x2")
+    Run(tmp_path / "s-x2").folder.mkdir()
+    Run(tmp_path / "s-x2").config.write_text("scale: 3\n")
+    assert sr_keras.load("s-x2").count_params() == zoo.card("s-x2").parameters
+    assert zoo.find(tmp_path / "s-x2") is None
+    assert train.main(["--run", "s-x2"]) == 2
+    assert "take another --run" in capsys.readouterr().err
+
+
+def test_training_starts_from_shipped_weights(tmp_path, monkeypatch, photographs):
+    tiny = ["data.patch=48", "train.epochs=1", "train.steps_per_epoch=2", "train.learning_rate=1e-30", "train.ema=null"]
+    words = [*photographs, *tiny, "precision=float32", "start_from=s-x2", "quantization=null"]
+    for config, taken in (("anchor_x2", 12), ("anchor_x3", 10)):
+        run = Run(tmp_path / config)
+        train.train(config_file.load(config, words), run)
+        mine, shipped = (predictor.open_collapsed(path).get_weights() for path in (run.folder, Path("s-x2")))
+        assert all(np.abs(one - other).max() < 1e-6 for one, other in zip(mine[:taken], shipped[:taken], strict=True))
 
 
 def test_the_best_has_the_fewest_passes_then_enlarges_least_then_the_best_validation(monkeypatch):
@@ -131,11 +170,35 @@ def test_upscale_needs_no_model(tmp_path, monkeypatch, capsys):
 
 def test_a_shipped_name_exports_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    int8 = next(target for target in recipe.load("mobile_int8").artifacts if target.options().get("size") is None)
-    plan = recipe.Recipe(artifacts=(int8,))
-    (checked,) = export.export(Path("s-x2"), plan, tmp_path / "out")
-    assert checked.fault is None and checked.loss < 0.1
+    Path("one.yaml").write_text("artifacts: [{name: tflite, precision: int8, loss: 0.2, levels: 2}]")
+    assert export.main(["s-x2", "one.yaml"]) == 0
     assert "warning" not in capsys.readouterr().err
-    sr = predictor.open_model(tmp_path / "out" / checked.file)(skimage.data.chelsea()[:32, :48])
+    folder = Path("s-x2/export/one")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["license"] == zoo.card("s-x2").license
+    assert manifest["config"] == zoo.card("s-x2").network.config.model_dump(mode="json")
+    sr = predictor.open_model(folder / manifest["artifacts"][0]["file"])(skimage.data.chelsea()[:32, :48])
     exact = predictor.open_model("s-x2")(skimage.data.chelsea()[:32, :48])
     assert np.abs(sr - exact).mean() < 0.02
+
+
+def test_an_int8_file_is_made_of_the_twin_that_ships_and_a_float_file_is_not(copied, tmp_path):
+    twin = quantize.fake_quantised(sr_keras.load("s-x2"))
+    calibration.calibrate(twin, [image.to_float(skimage.data.chelsea()[:64, :96])])
+    for layer in twin.layers:
+        if isinstance(layer, keras.layers.Conv2D):  # what is left is the anchor, which is worse by some dB
+            kernel, *rest = layer.get_weights()
+            layer.set_weights([kernel * 0, *rest])
+    twin.save(copied / "twin.keras")
+    digest = hashlib.sha256((copied / "twin.keras").read_bytes()).hexdigest()
+    content = json.loads((copied / "s-x2.json").read_text())
+    content["int8"] = {**content["network"], "file": "twin.keras", "sha256": digest}
+    (copied / "s-x2.json").write_text(json.dumps(content))
+    zoo.card.cache_clear()
+    losses = {}
+    for precision in ("int8", "float32"):
+        plan = recipe.Recipe(artifacts=(recipe.Target(name="tflite", precision=precision, psnr=1.0),))
+        (checked,) = export.export(Path("s-x2"), plan, tmp_path / precision)
+        losses[precision] = checked.loss
+        assert ("int8, layer by layer" in (tmp_path / precision / "report.md").read_text()) == (precision == "int8")
+    assert losses["int8"] > 1.0 > 0.001 > losses["float32"]

@@ -1,13 +1,13 @@
 """Measures the shipped weights on Set5 and Set14; writes the figures into cards, docs/results.md and README.md."""
 
 import argparse
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from benchmarks.report import commit
 
 from sr_keras import cli, zoo
 from sr_keras.errors import InputError
@@ -15,9 +15,8 @@ from sr_keras.files import write_json, write_whole
 
 ROOT = Path(__file__).parent.parent
 SETS = ("Set5", "Set14")
-PUBLISHED = ("FSRCNN", "ESPCN", "ECBSR-M4C16", "ECBSR-M4C32", "ABPN-M4C28", "SESR-M5", "SESR-M11")
 HD = 1280 * 720
-_INT8 = "model_int8.tflite"
+Metrics = Mapping[str, zoo.Figures]  # by data set
 
 
 def measured(name: str, data: Path) -> zoo.Card:
@@ -32,20 +31,20 @@ def measured(name: str, data: Path) -> zoo.Card:
     with tempfile.TemporaryDirectory() as folder:
         plan = recipe.load("mobile_int8")
         free = [target for target in plan.artifacts if target.options().get("size") is None]
-        export(Path(name), plan.model_copy(update={"artifacts": tuple(free)}), Path(folder))
-        return card.model_copy(update={"int8": _with_metrics(card.int8, f"{folder}/{_INT8}", data)})
+        (made,) = export(Path(name), plan.model_copy(update={"artifacts": tuple(free)}), Path(folder))
+        return card.model_copy(update={"int8": _with_metrics(card.int8, f"{folder}/{made.file}", data)})
 
 
 def _with_metrics(weights: zoo.Weights, model: str, data: Path) -> zoo.Weights:
-    return weights.model_copy(update={"metrics": {name: figures(model, data / name) for name in SETS}})
+    return weights.model_copy(update={"metrics": metrics(model, data)})
 
 
-def figures(model: str, folder: Path, scale: int | None = None) -> zoo.Figures:
-    """Returns what `python -m sr_keras.evaluate MODEL FOLDER` prints."""
+def metrics(model: str, data: Path, scale: int | None = None) -> Metrics:
+    """Returns what `python -m sr_keras.evaluate MODEL FOLDER` prints for each set."""
     from sr_keras.evaluate import evaluate
 
-    found = evaluate(model, folder, scale=scale)
-    return zoo.Figures(psnr=round(found.psnr, 3), ssim=round(found.ssim, 4))
+    found = {name: evaluate(model, data / name, scale=scale) for name in SETS}
+    return {name: zoo.Figures(psnr=round(each.psnr, 3), ssim=round(each.ssim, 4)) for name, each in found.items()}
 
 
 def multiply_adds(name: str) -> float:
@@ -69,63 +68,79 @@ def published() -> dict:
     return yaml.safe_load((ROOT / "tools/published.yaml").read_text(encoding="utf-8"))
 
 
-def tables(cards: dict[str, zoo.Card], data: Path) -> Iterator[str]:
-    """Yields a heading and a table for each scale: published networks, and ours."""
-    others = published()
+def tables(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> Iterator[str]:
+    """Yields a heading and a table for each scale, published networks and ours, then those for other pictures."""
     header = [
         "", "parameters", "multiply-adds", "Set5", "Set14", "int8 TFLite: Set5", "Set14", "trained", "source or command"
     ]  # fmt: skip
-    for scale in sorted({card.scale for card in cards.values()}):
-        base = [figures("bicubic", data / name, scale) for name in SETS]
-        rows = [["bicubic", "0", "", *(f"{each.psnr:.2f} / {each.ssim:.4f}" for each in base), "", "", "",
-                 f"`evaluate bicubic FOLDER --scale {scale}`"]]  # fmt: skip
+    others, ours = published(), {name: card for name, card in cards.items() if _is_standard(card)}
+    for scale, base in bicubic.items():
+        command = f"`evaluate bicubic FOLDER --scale {scale}`"
+        rows = [
+            [
+                "bicubic",
+                "0",
+                "",
+                *(f"{base[each].psnr:.2f} / {base[each].ssim:.4f}" for each in SETS),
+                "",
+                "",
+                "",
+                command,
+            ]
+        ]
         for row in others["rows"]:
             if row["scale"] == scale:
                 sets = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("set5", "set14")]
                 macs = "" if row["macs"] is None else f"{row['macs']:.1f} G"
                 rows.append([row["name"], f"{row['parameters']:.1f} K", macs, *sets, "", "", "", row["source"]])
-        for name, card in cards.items():
-            if card.scale == scale:
-                rows.append(_ours(name, card))
+        rows += [_ours(name, card) for name, card in ours.items() if card.scale == scale]
         yield f"## x{scale}\n\n{cli.markdown(header, rows)}"
     yield "Sources: " + "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items()) + "."
+    rest = [_ours(name, card) for name, card in cards.items() if name not in ours]
+    if rest:
+        text = "On the undamaged LR of the tables above they lose."
+        yield f"## For damaged photographs\n\n{text}\n\n{cli.markdown(header, rest)}"
+
+
+def _is_standard(card: zoo.Card) -> bool:
+    return card.network.config.degradation.name == "bicubic"
 
 
 def _ours(name: str, card: zoo.Card) -> list[str]:
     sets = [f"**{card.network.metrics[each].psnr:.2f}** / {card.network.metrics[each].ssim:.4f}" for each in SETS]
     int8 = [f"{card.int8.metrics[each].psnr:.2f}" if card.int8 else "" for each in SETS]
-    hours = card.network.hours
-    trained = f"{card.network.steps:,} steps, {hours:.1f} h"
+    its = card.network
+    before = f", {its.note}" if its.note else ""
     return [
-        f"**{name}**", f"{card.parameters / 1000:.1f} K", f"{multiply_adds(name):.1f} G", *sets, *int8, trained,
-        f"`evaluate {name} FOLDER`",
+        f"**{name}**", f"{card.parameters / 1000:.1f} K", f"{multiply_adds(name):.1f} G", *sets, *int8,
+        f"{its.steps:,} steps, {its.hours * 60:.0f} min{before}", f"`evaluate {name} FOLDER`",
     ]  # fmt: skip
 
 
-def overview(cards: dict[str, zoo.Card], data: Path) -> str:
+def overview(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> str:
     """Returns the small table: a network a row, a scale a column, PSNR on Set5 / Set14."""
-    others = published()["rows"]
-    scales = sorted({card.scale for card in cards.values()})
+    others, scales = published()["rows"], list(bicubic)
 
-    def row(title: str, parameters: str, found: dict[int, tuple]) -> list[str]:
+    def row(title: str, parameters: float, found: Mapping[int, Sequence[float | None]]) -> list[str]:
         both = {s: " / ".join("-" if psnr is None else f"{psnr:.2f}" for psnr in pair) for s, pair in found.items()}
-        return [title, parameters, *(both.get(scale, "") for scale in scales)]
+        return [title, f"{parameters:.1f} K" if parameters else "0", *(both.get(scale, "") for scale in scales)]
 
-    base = {s: tuple(figures("bicubic", data / name, s).psnr for name in SETS) for s in scales}
-    rows = [row("bicubic", "0", base)]
-    for name in PUBLISHED:
+    def pair(its: Metrics) -> list[float | None]:
+        return [its[each].psnr for each in SETS]
+
+    rows = [row("bicubic", 0, {s: pair(its) for s, its in bicubic.items()})]
+    for name in dict.fromkeys(each["name"] for each in others):
         its = {each["scale"]: each for each in others if each["name"] == name}
-        parameters = f"{its[2]['parameters']:.1f} K"
-        rows.append(row(name, parameters, {s: (its[s]["set5"], its[s]["set14"]) for s in its if s in scales}))
-    for family in dict.fromkeys(name.rpartition("-x")[0] for name in cards if name.rpartition("-x")[2].isdigit()):
-        its = {card.scale: card for name, card in cards.items() if name.rpartition("-x")[0] == family}
-        parameters = f"{its[min(its)].parameters / 1000:.1f} K"
-        exact = {s: tuple(card.network.metrics[each].psnr for each in SETS) for s, card in its.items()}
-        rows.append(row(f"**{family}**: " + ", ".join(f"`{family}-x{s}`" for s in sorted(its)), parameters, exact))
-        int8 = {s: tuple(card.int8.metrics[each].psnr for each in SETS) for s, card in its.items() if card.int8}
+        rows.append(row(name, its[2]["parameters"], {s: (each["set5"], each["set14"]) for s, each in its.items()}))
+    for family in dict.fromkeys(name.rpartition("-")[0] for name, card in cards.items() if _is_standard(card)):
+        its = {s: cards[f"{family}-x{s}"] for s in scales if f"{family}-x{s}" in cards}
+        names = ", ".join(f"`{family}-x{s}`" for s in its)
+        parameters = its[min(its)].parameters / 1000
+        rows.append(row(f"**ours**: {names}", parameters, {s: pair(card.network.metrics) for s, card in its.items()}))
+        int8 = {s: pair(card.int8.metrics) for s, card in its.items() if card.int8}
         if int8:
-            rows.append(row(f"{family} as int8 TFLite", parameters, int8))
-    return cli.markdown(["", "parameters", *(f"x{s}" for s in scales)], rows)
+            rows.append(row("the same as int8 TFLite", parameters, int8))
+    return cli.markdown(["", "parameters, smallest scale", *(f"x{s}" for s in scales)], rows)
 
 
 def replace_between(path: Path, text: str) -> None:
@@ -147,15 +162,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
-        cards = {}
-        for name in zoo.names():
-            cards[name] = measured(name, options.data)
-            write_json(zoo.FOLDER / f"{name}.json", cards[name].model_dump(mode="json"))
-            print(f"{name}: " + ", ".join(f"{k} {v.psnr:.3f}" for k, v in cards[name].network.metrics.items()))
-        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        made = f"Made by `python tools/make_results.py`, commit {git.stdout.strip()}."
-        replace_between(ROOT / "docs/results.md", "\n\n".join([made, *tables(cards, options.data)]))
-        replace_between(ROOT / "README.md", f"{overview(cards, options.data)}\n\n{made}")
+        made = f"Made by `python tools/make_results.py`, commit {commit()}."
+        cards = {name: measured(name, options.data) for name in zoo.names()}
+        scales = sorted({card.scale for card in cards.values()})
+        bicubic = {scale: metrics("bicubic", options.data, scale) for scale in scales}
+        texts = {
+            "docs/results.md": "\n\n".join([made, *tables(cards, bicubic)]),
+            "README.md": f"{overview(cards, bicubic)}\n\n{made}",
+        }
+        for name, card in cards.items():
+            write_json(zoo.FOLDER / f"{name}.json", card.model_dump(mode="json"))
+            print(f"{name}: " + ", ".join(f"{k} {v.psnr:.3f}" for k, v in card.network.metrics.items()))
+        for file, text in texts.items():
+            replace_between(ROOT / file, text)
 
     return cli.run(run)
 

@@ -63,15 +63,22 @@ class CollapsibleConv2D(keras.layers.Conv2D):
         centre = [(height, height), (width, width), (0, 0), (0, 0)]
         return ops.pad(ops.eye(self.filters)[None, None], centre)
 
-    def factors(self, kernel):
-        """Returns an expansion and a projection, equally large, that collapse to a `kernel` `[kh, kw, C, filters]`."""
-        product = ops.convert_to_numpy(kernel).astype(np.float64)
+    def weights_of(self, other):
+        """Returns the weights with which this layer computes what another convolution does; none if it can't.
+
+        The kernel of the other, plain or of any expansion, becomes a product of two matrices of equal norm. The second
+        is a multiple of this layer's projection, which must have full rank, as random ones have.
+        """
+        if tuple(other.kernel.shape) != tuple(self.kernel.shape) or other.use_bias != self.use_bias:
+            return []
+        product = ops.convert_to_numpy(other.kernel).astype(np.float64)
         if self.has_identity:
             product -= ops.convert_to_numpy(self._identity())
         project = np.asarray(ops.convert_to_numpy(self.project), np.float64)
         expand = product @ np.linalg.pinv(project)
         size = np.sqrt((np.linalg.norm(project) or 1.0) / (np.linalg.norm(expand) or 1.0))
-        return (expand * size).astype(np.float32), (project / size).astype(np.float32)
+        bias = [ops.convert_to_numpy(other.bias)] if self.use_bias else []
+        return [(expand * size).astype(np.float32), (project / size).astype(np.float32), *bias]
 
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))

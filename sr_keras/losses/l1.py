@@ -1,10 +1,27 @@
-"""The mean absolute error."""
+"""The mean absolute error, of the colours or in part of their luminance, which published PSNR is measured on."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
+_LUMA = (65.481 / 219.0, 128.553 / 219.0, 24.966 / 219.0)  # BT.601, of R, G and B; their sum is 1
 
-def build() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns `f(hr, sr)`: the mean absolute error of `[B, H, W, C]` pictures in [0, 1], a scalar."""
-    return lambda hr, sr: tf.reduce_mean(tf.abs(hr - sr))
+
+def build(*, luma: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns `f(hr, sr)`: the mean absolute error of `[B, H, W, C]` pictures in [0, 1], a scalar.
+
+    `luma` (0 ... 1) is the share that luminance has in it; pictures of one channel are luminance. Raises `ValueError`
+    for a share that is none.
+    """
+    if not 0.0 <= luma <= 1.0:
+        raise ValueError(f"luma must be a share from 0 to 1, got {luma}; try 0.75.")
+
+    def loss(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
+        difference = hr - sr
+        error = tf.reduce_mean(tf.abs(difference))
+        if luma == 0.0 or difference.shape[-1] == 1:
+            return error
+        y = tf.tensordot(difference, tf.constant(_LUMA, difference.dtype), 1)
+        return (1.0 - luma) * error + luma * tf.reduce_mean(tf.abs(y))
+
+    return loss

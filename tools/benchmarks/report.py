@@ -84,7 +84,7 @@ def machine(versions: dict[str, str], load: float) -> Machine:
         "sr_keras": sr_keras.__version__, "Python": platform.python_version(), "TensorFlow": tf.__version__,
         "Keras": keras.__version__, "NumPy": np.__version__, "OpenCV": cv2.__version__,
     }  # fmt: skip
-    return Machine(_processor(), len(os.sched_getaffinity(0)), load, found | versions, _commit())
+    return Machine(_processor(), len(os.sched_getaffinity(0)), load, found | versions, commit())
 
 
 def _processor() -> str:
@@ -95,7 +95,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def commit() -> str:
     """Returns the short hash, with a + where files differ from it."""
 
     def git(*words: str) -> str:
