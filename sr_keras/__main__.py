@@ -3,7 +3,7 @@
 VERBS = {
     "train": "trains a network: [CONFIG.yaml] [--run DIR] [key=value ...]",
     "evaluate": "PSNR and SSIM under a named protocol: MODEL DATA [--scale N] [--protocol NAME] [--json FILE]",
-    "upscale": "enlarges pictures, folders, videos: INPUT... --model MODEL [-o OUT] [--scale S]",
+    "upscale": "enlarges pictures, folders, videos: INPUT... [--model MODEL] [-o OUT] [--scale S]",
     "export": "writes SavedModel, TFLite and ONNX, each verified: MODEL [RECIPE] [-o DIR]",
 }
 

@@ -35,6 +35,7 @@ def write(folder: Path, model: Path, manifest: dict[str, Any], checked: Sequence
     facts = [
         ("model", f"{manifest['model']} ({model})"), ("scale", f"x{manifest['scale']}"),
         ("parameters", f"{manifest['parameters']:,}"), ("halo", f"{manifest['halo']} LR pixels"),
+        ("licence of the weights", manifest["license"]),
         *((name, version) for name, version in manifest["versions"].items()),
     ]  # fmt: skip
     title = f"Export of {manifest['model']} x{manifest['scale']}"

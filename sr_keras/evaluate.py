@@ -156,8 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="name of shipped weights, run folder, .keras, .tflite, .onnx, SavedModel folder, or nearest, bilinear, "
-        "bicubic, lanczos",
+        help="name of shipped weights, run folder, .keras, .tflite, .onnx, .xml, SavedModel folder, or nearest, "
+        "bilinear, bicubic, lanczos",
     )
     parser.add_argument(
         "data", metavar="DATA", type=Path, help="folder of HR pictures, or with HR/ and LRbicx2/ ... inside"

@@ -298,7 +298,8 @@ _RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO f
 
 def _unknown(path: Path, names: list[str]) -> str:
     near = did_you_mean(str(path), sorted(names))
-    return f"{path}: there is no such model{near if 'mean' in near else ' file, folder or name'}."
+    shipped = f" file, folder or name; these weights ship: {', '.join(zoo.names())}"
+    return f"{path}: there is no such model{near if 'mean' in near else shipped}."
 
 
 def is_network(path: Path) -> bool:

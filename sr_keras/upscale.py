@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     from sr_keras.upscaler import Size, Upscaler
 
 _MODEL = (
-    "name of shipped weights, run folder, .keras, .tflite, .onnx, .xml, SavedModel folder "
-    "(default: the best shipped weights for --scale)"
+    "name of shipped weights such as s-x2-photo, run folder, .keras, .tflite, .onnx, .xml, SavedModel folder, or "
+    "nearest, bilinear, bicubic, lanczos (default: the best shipped weights for --scale)"
 )
 _FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
 

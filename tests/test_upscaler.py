@@ -176,6 +176,8 @@ def test_what_is_no_array_is_refused(opened):
 def test_other_pixels_are_refused(opened):
     with pytest.raises(ValueError, match="got int32"):
         of(None, opened["anchor"])(np.zeros((4, 4, 3), np.int32))
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got up to 255; divide"):
+        of(None, opened["anchor"])(np.full((4, 4, 3), 255, np.float32))
 
 
 @pytest.mark.parametrize(

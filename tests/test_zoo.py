@@ -103,6 +103,8 @@ def test_an_unknown_name_gets_a_suggestion():
     for open_it in (predictor.open_model, sr_keras.load, zoo.card):
         with pytest.raises(InputError, match="did you mean 's-x2'"):
             open_it("s-x22")
+    with pytest.raises(InputError, match=r"these weights ship: s-x2, .*xs-x2"):
+        predictor.open_model("unheard-of")
 
 
 def test_a_folder_of_that_name_does_not_stand_before_it(tmp_path, monkeypatch, capsys):

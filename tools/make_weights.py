@@ -18,7 +18,7 @@ from sr_keras.run import Run
 if TYPE_CHECKING:
     import keras
 
-LICENSE = "academic research only, as DIV2K is; CID22's pictures are CC BY-SA 4.0"
+LICENSE = "for academic research only, see sr_keras/weights/LICENSE"
 _DIV2K = {"license": "academic research only", "url": "https://data.vision.ee.ethz.ch/cvl/DIV2K/"}
 _CID22 = {"license": "CC BY-SA 4.0", "url": "https://cloudinary.com/labs/cid22"}
 SOURCES = {
