@@ -77,7 +77,7 @@ def test_the_figures_of_a_card_are_those_of_evaluate(name, data_root):
     assert found.ssim == pytest.approx(figures.ssim, abs=1e-4)
 
 
-INT8 = [name for name in NAMES if zoo.card(name).int8]
+INT8 = [pytest.param(name, marks=() if name == "s-x2" else pytest.mark.slow) for name in NAMES if zoo.card(name).int8]
 
 
 @pytest.mark.parametrize("name", INT8)
