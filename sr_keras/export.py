@@ -44,6 +44,7 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     from sr_keras import _artifacts as artifacts
     from sr_keras import _export_report as report
     from sr_keras import _samples, calibration, predictor, zoo
+    from sr_keras.config import Data
 
     card = zoo.find(model)
     if card and "license" not in recipe.model_fields_set:
@@ -52,7 +53,7 @@ def export(model: Path, recipe: "Recipe", folder: Path) -> "list[Checked]":
     reference = predictor.of_keras(network, str(model))
     for target in recipe.artifacts:
         artifacts.check(target, reference)
-    known = _without_data(config) if card else config
+    known = config.model_copy(update={"data": Data()}) if card and config else config  # the embedded photographs
     pairs = _pictures(known, reference, "valid", most=8)
     pictures = calibration.pictures_for(network, _pictures(known, reference, "train", most=64))
     networks = _shipped(network, model, card, recipe) or _networks(network, config, reference, recipe, pairs, pictures)
@@ -73,12 +74,6 @@ def _config(model: Path, card: "Card | None") -> "Config | None":
     if card:
         return card.network.config
     return Run(model).load_config() if Run(model).config.is_file() else None
-
-
-def _without_data(config: "Config | None") -> "Config | None":
-    from sr_keras.config import Data
-
-    return config and config.model_copy(update={"data": Data()})  # the embedded photographs
 
 
 def _shipped(network: "keras.Model", model: Path, card: "Card | None", recipe: "Recipe") -> "Networks | None":

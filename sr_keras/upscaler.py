@@ -112,9 +112,8 @@ class Upscaler:
             raise ValueError(f"pixels must be a NumPy array, got {type(pixels).__name__}; read the picture first.")
         if pixels.dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f"pixels must be uint8, uint16 or float32 in [0, 1], got {pixels.dtype}; convert first.")
-        if (
-            pixels.dtype == np.float32 and pixels.size and pixels.max() > 2.0
-        ):  # a little above 1 is a filter's overshoot
+        # A little above 1 is a filter's overshoot.
+        if pixels.dtype == np.float32 and pixels.size and pixels.max() > 2.0:
             raise ValueError(f"float32 pixels must be in [0, 1], got up to {pixels.max():g}; divide by 255 first.")
         planes = pixels[..., None] if pixels.ndim == 2 else pixels
         if planes.ndim != 3 or not 1 <= planes.shape[2] <= 4 or planes.size == 0:

@@ -86,7 +86,8 @@ def card(name: str) -> Card:
 
 def find(model: str | Path) -> Card | None:
     """Returns the card if `model` names shipped weights, wherever you are: a folder `s-x2` needs a longer path."""
-    return card(str(model)) if str(model) in names() else None
+    name = str(Path(model))  # "./s-x2" is the name, too
+    return card(name) if name in names() else None
 
 
 def checked(weights: Weights) -> Path:

@@ -86,7 +86,7 @@ def _title(words: Sequence[str], side: int) -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the sheet; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="run folders or model files of one scale")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped weights, run folders or files of one scale")
     parser.add_argument("--titles", nargs="+", metavar="TEXT", help="of the models (default: their names)")
     parser.add_argument(
         "--data",
@@ -105,13 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(titles) != len(options.models):
         parser.error(f"as many --titles as models, got {len(titles)} and {len(options.models)}")
 
-    arguments = {
-        "models": options.models, "titles": titles, "crops": options.crops, "folder": options.data,
-        "side": options.side, "degradation": options.degradation,
-    }  # fmt: skip
-
     def run() -> None:
-        image.write(options.out, sheet(**arguments))
+        picture = sheet(
+            options.models, titles, options.crops, options.data, options.side, degradation=options.degradation
+        )
+        image.write(options.out, picture)
         print(options.out)
 
     return cli.run(run)

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from benchmarks.report import commit
@@ -90,16 +91,24 @@ def tables(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> Ite
         ]
         for row in others["rows"]:
             if row["scale"] == scale:
-                sets = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("set5", "set14")]
+                sets = [_printed(row, key) for key in ("set5", "set14")]
                 macs = "" if row["macs"] is None else f"{row['macs']:.1f} G"
                 rows.append([row["name"], f"{row['parameters']:.1f} K", macs, *sets, "", "", "", row["source"]])
         rows += [_ours(name, card) for name, card in ours.items() if card.scale == scale]
         yield f"## x{scale}\n\n{cli.markdown(header, rows)}"
-    yield "Sources: " + "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items()) + "."
+    yield (
+        "With an asterisk: recalled, no copy of the paper's table could be opened here. Sources: "
+        + "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items())
+        + "."
+    )
     rest = [_ours(name, card) for name, card in cards.items() if name not in ours]
     if rest:
         text = "On the undamaged LR of the tables above they lose."
         yield f"## For damaged photographs\n\n{text}\n\n{cli.markdown(header, rest)}"
+
+
+def _printed(row: Mapping[str, Any], key: str) -> str:
+    return "" if row[key] is None else f"{row[key]:.2f}" + "*" * (key in row.get("recalled", ()))
 
 
 def _is_standard(card: zoo.Card) -> bool:
@@ -121,17 +130,23 @@ def overview(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> s
     """Returns the small table: a network a row, a scale a column, PSNR on Set5 / Set14."""
     others, scales = published()["rows"], list(bicubic)
 
-    def row(title: str, parameters: float, found: Mapping[int, Sequence[float | None]]) -> list[str]:
-        both = {s: " / ".join("-" if psnr is None else f"{psnr:.2f}" for psnr in pair) for s, pair in found.items()}
+    def row(title: str, parameters: float, found: Mapping[int, Sequence[str]]) -> list[str]:
+        both = {s: " / ".join(psnr or "-" for psnr in pair) for s, pair in found.items()}
         return [title, f"{parameters:.1f} K" if parameters else "0", *(both.get(scale, "") for scale in scales)]
 
-    def pair(its: Metrics) -> list[float | None]:
-        return [its[each].psnr for each in SETS]
+    def pair(its: Metrics) -> list[str]:
+        return [f"{its[each].psnr:.2f}" for each in SETS]
 
     rows = [row("bicubic", 0, {s: pair(its) for s, its in bicubic.items()})]
     for name in dict.fromkeys(each["name"] for each in others):
         its = {each["scale"]: each for each in others if each["name"] == name}
-        rows.append(row(name, its[2]["parameters"], {s: (each["set5"], each["set14"]) for s, each in its.items()}))
+        rows.append(
+            row(
+                name,
+                its[2]["parameters"],
+                {s: [_printed(each, "set5"), _printed(each, "set14")] for s, each in its.items()},
+            )
+        )
     for family in dict.fromkeys(name.rpartition("-")[0] for name, card in cards.items() if _is_standard(card)):
         its = {s: cards[f"{family}-x{s}"] for s in scales if f"{family}-x{s}" in cards}
         names = ", ".join(f"`{family}-x{s}`" for s in its)

@@ -18,8 +18,8 @@ from sr_keras.run import Run
 if TYPE_CHECKING:
     import keras
 
-LICENSE = "for academic research only, see sr_keras/weights/LICENSE"
-_DIV2K = {"license": "academic research only", "url": "https://data.vision.ee.ethz.ch/cvl/DIV2K/"}
+_RESEARCH = "academic research only"
+_DIV2K = {"license": _RESEARCH, "url": "https://data.vision.ee.ethz.ch/cvl/DIV2K/"}
 _CID22 = {"license": "CC BY-SA 4.0", "url": "https://cloudinary.com/labs/cid22"}
 SOURCES = {
     "train/div2k_crops": zoo.Pictures(what="DIV2K, 800 crops of 128x128", **_DIV2K),
@@ -52,11 +52,13 @@ def make(name: str, run: Run, int8: Run | None, *, machine: str, note: str = "",
         files[folder / f"{name}-int8.keras"] = (int8, twin)
     weights = [_written(path, *of, machine) for path, of in files.items()]
     weights[0] = weights[0].model_copy(update={"note": note})
+    licenses = dict.fromkeys(each.license for each in pictures)
+    license = f"for {_RESEARCH}, see sr_keras/weights/LICENSE" if _RESEARCH in licenses else " and ".join(licenses)
     options = its.model.model_dump(exclude={"name", "expansion"})
     kind = ", ".join([its.model.name, *(f"{key} {value}" for key, value in options.items())])
     card = zoo.Card(
         about=f"{kind}; LR: {its.degradation.name}", scale=its.scale, parameters=network.count_params(),
-        license=LICENSE, data=tuple(pictures), network=weights[0], int8=weights[1] if int8 else None,
+        license=license, data=tuple(pictures), network=weights[0], int8=weights[1] if int8 else None,
     )  # fmt: skip
     write_json(folder / f"{name}.json", card.model_dump(mode="json"))
     if int8 is None:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-_LUMA = (65.481 / 219.0, 128.553 / 219.0, 24.966 / 219.0)  # BT.601, of R, G and B; their sum is 1
+from sr_keras import image
+
+_LUMA = image.YCBCR[0] / image.YCBCR[0].sum()  # of R, G and B; their sum is 1
 
 
 def build(*, luma: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
