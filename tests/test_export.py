@@ -137,8 +137,8 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
     (tmp_path / "net.keras").write_text("not a model")
     for name, message in (
         ("net.keras", "is not a .keras file"),
-        ("none.keras", "no such weights, run folder"),
-        ("a.onnx", "no such weights, run folder"),
+        ("none.keras", "there is no such model"),
+        ("a.onnx", "there is no such model"),
     ):
         with pytest.raises(InputError, match=message):
             export.export(tmp_path / name, plan, tmp_path / "out")
