@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
-        made = f"Made by `python tools/make_results.py`, commit {commit()}."
+        made = f"Made by `python tools/make_results.py`, commit {commit('sr_keras/weights')}."
         cards = {name: measured(name, options.data) for name in zoo.names()}
         scales = sorted({card.scale for card in cards.values()})
         bicubic = {scale: metrics("bicubic", options.data, scale) for scale in scales}

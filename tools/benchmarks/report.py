@@ -95,15 +95,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def commit() -> str:
-    """Returns the short hash, with a + where files differ from it."""
+def commit(*without: str) -> str:
+    """Returns the short hash, with a + where files differ from it; those below the folders `without` do not count."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", ":/", *(f":(top,exclude){folder}" for folder in without)) else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
