@@ -98,8 +98,8 @@ def _written(path: Path, run: Run, network: "keras.Model", machine: str) -> zoo.
     content = path.read_bytes()
     return zoo.Weights(
         file=path.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), config=run.load_config(),
-        steps=results["steps"], hours=round(results["seconds"] / 3600, 2), machine=machine, commit=commit("sr_keras/weights"),
-        validation_psnr=round(results["psnr"], 3),
+        steps=results["steps"], hours=round(results["seconds"] / 3600, 2), machine=machine,
+        commit=commit("sr_keras/weights"), validation_psnr=round(results["psnr"], 3),
     )  # fmt: skip
 
 
