@@ -124,7 +124,8 @@ def test_training_starts_from_shipped_weights(tmp_path, monkeypatch, photographs
         run = Run(tmp_path / config)
         train.train(config_file.load(config, words), run)
         mine, shipped = (predictor.open_collapsed(path).get_weights() for path in (run.folder, Path("s-x2")))
-        assert all(np.abs(one - other).max() < 1e-6 for one, other in zip(mine[:taken], shipped[:taken], strict=True))
+        for one, other in zip(mine[:taken], shipped[:taken], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)  # of up to 6.6
 
 
 def test_the_best_has_the_fewest_passes_then_enlarges_least_then_the_best_validation(monkeypatch):
