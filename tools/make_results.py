@@ -45,7 +45,7 @@ def metrics(model: str, data: Path, scale: int | None = None) -> Metrics:
     from sr_keras.evaluate import evaluate
 
     found = {name: evaluate(model, data / name, scale=scale) for name in SETS}
-    return {name: zoo.Figures(psnr=round(each.psnr, 3), ssim=round(each.ssim, 4)) for name, each in found.items()}
+    return {name: zoo.Figures(psnr=round(each.psnr, 6), ssim=round(each.ssim, 6)) for name, each in found.items()}
 
 
 def multiply_adds(name: str) -> float:
