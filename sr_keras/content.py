@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D
@@ -56,18 +55,10 @@ def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) 
     into, its = ([layer for layer in network.layers if layer.weights] for network in (target, source))
     taken = 0
     for layer, other in zip(into if same_scale else into[:-1], its, strict=False):
-        values = _values_for(layer, other)
+        are_both = isinstance(layer, CollapsibleConv2D) and isinstance(other, keras.layers.Conv2D)
+        values = layer.weights_of(other) if are_both else other.get_weights()
         if [tuple(weight.shape) for weight in layer.weights] != [value.shape for value in values]:
             break
         layer.set_weights(values)
         taken += len(values)
     return taken
-
-
-def _values_for(layer: keras.layers.Layer, other: keras.layers.Layer) -> list[np.ndarray]:
-    if not (isinstance(layer, CollapsibleConv2D) and isinstance(other, keras.layers.Conv2D)):
-        return other.get_weights()
-    alike = isinstance(other, CollapsibleConv2D) and all(
-        getattr(other, key) == getattr(layer, key) for key in ("expansion", "has_identity")
-    )
-    return other.get_weights() if alike else layer.weights_of(other)

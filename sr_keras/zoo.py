@@ -11,7 +11,6 @@ from pathlib import Path
 from pydantic import Field
 
 from sr_keras import config
-from sr_keras.component import did_you_mean
 from sr_keras.config import Config, Section
 from sr_keras.errors import InputError
 
@@ -77,9 +76,7 @@ def names() -> list[str]:
 
 @cache
 def card(name: str) -> Card:
-    """Reads a card. Raises `InputError` for a name that does not ship."""
-    if name not in names():
-        raise InputError(f"{name}: no weights of that name ship{did_you_mean(name, names())}.")
+    """Reads the card of one of `names`. Raises `InputError` for one that can't be read or is none."""
     path = FOLDER / f"{name}.json"
     return config.validate(Card, config.read_yaml(path), str(path))  # JSON is YAML
 

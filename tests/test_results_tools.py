@@ -31,6 +31,14 @@ def test_multiply_adds_are_those_of_the_formula(tool):
     assert tool("make_results").multiply_adds("s-x2") == pytest.approx(each * 1280 * 720 / card.scale**2 / 1e9)
 
 
+@pytest.mark.parametrize("name", ["s-x2", *(pytest.param(f"s-x{scale}", marks=pytest.mark.slow) for scale in (3, 4))])
+def test_the_figures_of_a_card_are_measured_again(tool, name, data_root):
+    measured, card = tool("make_results").measured(name, data_root / "eval"), zoo.card(name)
+    for found, stored in ((measured.network, card.network), (measured.int8, card.int8)):
+        for data, figures in stored.metrics.items():
+            assert found.metrics[data].psnr == pytest.approx(figures.psnr, abs=0.01)
+
+
 def test_figures_go_between_the_comments_and_only_there(tool, tmp_path):
     replace_between, file = tool("make_results").replace_between, tmp_path / "a.md"
     file.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")

@@ -30,10 +30,6 @@ from sr_keras.errors import InputError
 from sr_keras.run import Run
 
 NAMES = zoo.names()
-_MOBILE = recipe.load("mobile_int8")
-INT8_OF_ANY_SIZE = _MOBILE.model_copy(
-    update={"artifacts": tuple(target for target in _MOBILE.artifacts if target.options().get("size") is None)}
-)
 
 
 def files_of(card: zoo.Card) -> list[zoo.Weights]:
@@ -77,16 +73,6 @@ def test_the_figures_of_a_card_are_those_of_evaluate(name, data_root):
     assert found.ssim == pytest.approx(figures.ssim, abs=1e-4)
 
 
-INT8 = [pytest.param(name, marks=() if name == "s-x2" else pytest.mark.slow) for name in NAMES if zoo.card(name).int8]
-
-
-@pytest.mark.parametrize("name", INT8)
-def test_the_int8_file_of_a_card_has_its_figures(name, data_root, tmp_path):
-    (checked,) = export.export(Path(name), INT8_OF_ANY_SIZE, tmp_path)
-    found = evaluate.evaluate(str(tmp_path / checked.file), data_root / "eval/Set5")
-    assert found.psnr == pytest.approx(zoo.card(name).int8.metrics["Set5"].psnr, abs=0.01)
-
-
 def test_a_file_that_is_not_the_cards_is_refused(copied):
     file = copied / zoo.card("s-x2").network.file
     content = bytearray(file.read_bytes())
@@ -100,7 +86,7 @@ def test_a_file_that_is_not_the_cards_is_refused(copied):
 
 
 def test_an_unknown_name_gets_a_suggestion():
-    for open_it in (predictor.open_model, sr_keras.load, zoo.card):
+    for open_it in (predictor.open_model, sr_keras.load):
         with pytest.raises(InputError, match="did you mean 's-x2'"):
             open_it("s-x22")
     with pytest.raises(InputError, match=r"these weights ship: s-x2, .*xs-x2"):
@@ -117,7 +103,7 @@ def test_a_folder_of_that_name_does_not_stand_before_it(tmp_path, monkeypatch, c
     assert "take another --run" in capsys.readouterr().err
 
 
-def test_training_starts_from_shipped_weights(tmp_path, monkeypatch, photographs):
+def test_training_starts_from_shipped_weights(tmp_path, photographs):
     tiny = ["data.patch=48", "train.epochs=1", "train.steps_per_epoch=2", "train.learning_rate=1e-30", "train.ema=null"]
     words = [*photographs, *tiny, "precision=float32", "start_from=s-x2", "quantization=null"]
     for config, taken in (("anchor_x2", 12), ("anchor_x3", 10)):
@@ -145,19 +131,8 @@ def test_the_best_has_the_fewest_passes_then_enlarges_least_then_the_best_valida
     monkeypatch.setattr(zoo, "names", lambda: list(cards))
     monkeypatch.setattr(zoo, "card", cards.get)
     expected = {
-        None: "b",
-        1: "b",
-        1.5: "b",
-        2: "b",
-        2.1: "c",
-        3: "c",
-        3.5: "d",
-        4: "d",
-        5: "c",
-        8: "c",
-        10: "d",
-        27: "c",
-    }
+        None: "b", 1: "b", 1.5: "b", 2: "b", 2.1: "c", 3: "c", 3.5: "d", 4: "d", 5: "c", 8: "c", 10: "d", 27: "c"
+    }  # fmt: skip
     assert {scale: zoo.best(scale) for scale in expected} == expected
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from show_degradation import degraded
+from show_degradation import degraded, repeated
 
 from sr_keras import cli, image
 from sr_keras.errors import InputError
@@ -55,9 +55,8 @@ def sheet(
             raise InputError(
                 f"{crop.name}: is {hr.shape[1]}x{hr.shape[0]}; {side}x{side} at {crop.left},{crop.top} does not fit in."
             )
-        repeated = degraded(hr, degradation, scale, seed=0)
-        lr = repeated[::scale, ::scale]
-        pictures = [repeated, *(image.to_uint8(way(lr)) for way in ways), hr]
+        lr = degraded(hr, degradation, scale, seed=0)
+        pictures = [repeated(lr, scale), *(image.to_uint8(way(lr)) for way in ways), hr]
         place = (slice(crop.top, crop.top + side), slice(crop.left, crop.left + side))
         rows += [image.with_channels(picture[place], 3) for picture in pictures]
     columns = ["LR", "bicubic", *titles, "HR"]

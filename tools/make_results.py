@@ -77,18 +77,8 @@ def tables(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> Ite
     others, ours = published(), {name: card for name, card in cards.items() if _is_standard(card)}
     for scale, base in bicubic.items():
         command = f"`evaluate bicubic FOLDER --scale {scale}`"
-        rows = [
-            [
-                "bicubic",
-                "0",
-                "",
-                *(f"{base[each].psnr:.2f} / {base[each].ssim:.4f}" for each in SETS),
-                "",
-                "",
-                "",
-                command,
-            ]
-        ]
+        sets = [f"{base[each].psnr:.2f} / {base[each].ssim:.4f}" for each in SETS]
+        rows = [["bicubic", "0", "", *sets, "", "", "", command]]
         for row in others["rows"]:
             if row["scale"] == scale:
                 sets = [_printed(row, key) for key in ("set5", "set14")]
@@ -96,11 +86,8 @@ def tables(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> Ite
                 rows.append([row["name"], f"{row['parameters']:.1f} K", macs, *sets, "", "", "", row["source"]])
         rows += [_ours(name, card) for name, card in ours.items() if card.scale == scale]
         yield f"## x{scale}\n\n{cli.markdown(header, rows)}"
-    yield (
-        "With an asterisk: recalled, no copy of the paper's table could be opened here. Sources: "
-        + "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items())
-        + "."
-    )
+    sources = "; ".join(f"*{name}*: {text}" for name, text in others["sources"].items())
+    yield f"With an asterisk: recalled, no copy of the paper's table could be opened here. Sources: {sources}."
     rest = [_ours(name, card) for name, card in cards.items() if name not in ours]
     if rest:
         text = "On the undamaged LR of the tables above they lose."
@@ -140,13 +127,8 @@ def overview(cards: Mapping[str, zoo.Card], bicubic: Mapping[int, Metrics]) -> s
     rows = [row("bicubic", 0, {s: pair(its) for s, its in bicubic.items()})]
     for name in dict.fromkeys(each["name"] for each in others):
         its = {each["scale"]: each for each in others if each["name"] == name}
-        rows.append(
-            row(
-                name,
-                its[2]["parameters"],
-                {s: [_printed(each, "set5"), _printed(each, "set14")] for s, each in its.items()},
-            )
-        )
+        pairs = {scale: [_printed(each, "set5"), _printed(each, "set14")] for scale, each in its.items()}
+        rows.append(row(name, its[2]["parameters"], pairs))
     for family in dict.fromkeys(name.rpartition("-")[0] for name, card in cards.items() if _is_standard(card)):
         its = {s: cards[f"{family}-x{s}"] for s in scales if f"{family}-x{s}" in cards}
         names = ", ".join(f"`{family}-x{s}`" for s in its)

@@ -37,21 +37,18 @@ def make(name: str, run: Run, int8: Run | None, *, machine: str, note: str = "",
     from sr_keras import predictor, quantize
 
     its, network = _finished(run), predictor.open_collapsed(run.folder)
-    pictures, files = learnt_from(its), {folder / f"{name}.keras": (run, network)}
+    pictures, files = learnt_from(its), {folder / f"{name}.keras": (run, network, note)}
     if quantize.is_fake_quantised(network):
         raise InputError(f"{run.folder}: was trained for int8; give the float network, and this one as --int8.")
     if int8 is not None:
         other, twin = _finished(int8), predictor.open_network(int8.folder)
         pictures |= learnt_from(other)
-        if not quantize.is_fake_quantised(twin) or [w.shape for w in _plain(twin)] != [
-            w.shape for w in _plain(network)
-        ]:
+        if not quantize.is_fake_quantised(twin) or _shapes(twin) != _shapes(network):
             raise InputError(f"{int8.folder}: is not the network of {run.folder}, trained for int8.")
         if (other.scale, other.degradation) != (its.scale, its.degradation):
             raise InputError(f"{int8.folder}: has another scale or degradation than {run.folder}.")
-        files[folder / f"{name}-int8.keras"] = (int8, twin)
+        files[folder / f"{name}-int8.keras"] = (int8, twin, "")
     weights = [_written(path, *of, machine) for path, of in files.items()]
-    weights[0] = weights[0].model_copy(update={"note": note})
     licenses = dict.fromkeys(each.license for each in pictures)
     license = f"for {_RESEARCH}, see sr_keras/weights/LICENSE" if _RESEARCH in licenses else " and ".join(licenses)
     options = its.model.model_dump(exclude={"name", "expansion"})
@@ -86,20 +83,20 @@ def learnt_from(its: Config) -> dict[zoo.Pictures, None]:
     return own | before
 
 
-def _plain(network: "keras.Model") -> list:
+def _shapes(network: "keras.Model") -> list:
     from sr_keras import quantize
 
-    return quantize.without_fake_quantisation(network).weights
+    return [weight.shape for weight in quantize.without_fake_quantisation(network).weights]
 
 
-def _written(path: Path, run: Run, network: "keras.Model", machine: str) -> zoo.Weights:
+def _written(path: Path, run: Run, network: "keras.Model", note: str, machine: str) -> zoo.Weights:
     results = config.read_yaml(run.results)  # JSON is YAML
     write_whole(path, lambda beside: network.save(beside))
     content = path.read_bytes()
     return zoo.Weights(
         file=path.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), config=run.load_config(),
         steps=results["steps"], hours=round(results["seconds"] / 3600, 2), machine=machine,
-        commit=commit("sr_keras/weights"), validation_psnr=round(results["psnr"], 3),
+        commit=commit("sr_keras/weights"), validation_psnr=round(results["psnr"], 3), note=note,
     )  # fmt: skip
 
 

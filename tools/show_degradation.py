@@ -35,7 +35,7 @@ def draw(*, picture: Path, degradation: str, scale: int, count: int, seed: int, 
             f"{picture}: its middle of {SIDE}x{SIDE} at most is smaller than one LR pixel at scale {scale}."
         )
     pictures = {"HR": hr} | {
-        f"{degradation} {k}": degraded(hr, degradation, scale, k) for k in range(seed, seed + count)
+        f"{degradation} {k}": repeated(degraded(hr, degradation, scale, k), scale) for k in range(seed, seed + count)
     }
     image.write(out, image.contact_sheet([labelled(*item) for item in pictures.items()], columns=COLUMNS))
     print(out)
@@ -49,14 +49,19 @@ def middle(pixels: np.ndarray, scale: int) -> np.ndarray:
 
 
 def degraded(hr: np.ndarray, degradation: str, scale: int, seed: int) -> np.ndarray:
-    """Returns the LR of uint8 `[H, W, C]`, every pixel repeated to the size of HR."""
+    """Returns the LR of uint8 `[H, W, C]`."""
     import tensorflow as tf
 
     from sr_keras import component, degradations
 
     degrade = component.build(degradations, degradation, scale=scale)
     lr, _ = degrade(tf.constant(image.to_float(hr)[None]), tf.constant([[0, seed]]))
-    return image.to_uint8(lr[0].numpy()).repeat(scale, axis=0).repeat(scale, axis=1)
+    return image.to_uint8(lr[0].numpy())
+
+
+def repeated(lr: np.ndarray, scale: int) -> np.ndarray:
+    """Repeats every pixel to the size of HR."""
+    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def labelled(label: str, pixels: np.ndarray) -> np.ndarray:

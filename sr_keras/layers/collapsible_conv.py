@@ -66,11 +66,15 @@ class CollapsibleConv2D(keras.layers.Conv2D):
     def weights_of(self, other):
         """Returns the weights with which this layer computes what another convolution does; none if it can't.
 
-        The kernel of the other, plain or of any expansion, becomes a product of two matrices of equal norm. The second
-        is a multiple of this layer's projection, which must have full rank, as random ones have.
+        Those of a layer like this one stay as they are. The kernel of another, plain or of any expansion, becomes a
+        product of two matrices of equal norm. The second is a multiple of this layer's projection, which must have full
+        rank, as random ones have.
         """
+        own = (self.expand.shape, self.has_identity)
         if tuple(other.kernel.shape) != tuple(self.kernel.shape) or other.use_bias != self.use_bias:
             return []
+        if isinstance(other, CollapsibleConv2D) and (other.expand.shape, other.has_identity) == own:
+            return other.get_weights()
         product = ops.convert_to_numpy(other.kernel).astype(np.float64)
         if self.has_identity:
             product -= ops.convert_to_numpy(self._identity())
