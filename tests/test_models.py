@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny import SCALES, TINY
 
 from sr_keras import models
 from sr_keras.bfloat16 import bfloat16_twin
@@ -15,16 +16,6 @@ from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
 
 NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
-SCALES = {"rrdbnet": (2, 1, 4)}  # by name, for a model that does not take 2, 3 and 4
-TINY = {  # options that keep the test of a heavy model short
-    "anchor": {"filters": 8, "blocks": 1},
-    "cnn_fc": {"filters": 4, "height": 9, "width": 7},
-    "edsr": {"filters": 8, "blocks": 1},
-    "rrdbnet": {"filters": 8, "growth": 4, "blocks": 1},
-    "srresnet": {"filters": 8, "blocks": 1},
-    "srvgg": {"filters": 8, "blocks": 1},
-    "vdsr": {"filters": 8, "depth": 3},
-}
 NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
 VARIANTS = [(name, TINY.get(name, {})) for name in NAMES] + [
     ("anchor", {"filters": 8, "blocks": 1, "tail": True}),

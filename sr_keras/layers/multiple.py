@@ -1,6 +1,7 @@
 """Pictures of any size through a network that takes multiples of a factor: pad first, crop the result."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -70,3 +71,34 @@ def _checked(factor: int, least: int) -> int:
     if factor != int(factor) or factor < least:
         raise ValueError(f"factor must be a whole number of {least} or more, got {factor}; try 2.")
     return int(factor)
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class PadToLeast(keras.layers.Layer):
+    """Continues `[B, H, W, C]` with zeros, below and to the right, to at least `side` pixels either way.
+
+    Raises:
+        ValueError: if `side` is not a whole number of 1 or more.
+    """
+
+    radius = 0
+
+    def __init__(self, side: int, **kwargs):
+        super().__init__(**kwargs)
+        self.side = _checked(side, least=1)
+
+    def call(self, image):
+        missing = [self._missing(length) for length in ops.shape(image)[1:3]]
+        if all(isinstance(length, int) and not length for length in missing):
+            return image
+        return tf.pad(image, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)])
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and max(height, self.side), width and max(width, self.side), channels
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side}
+
+    def _missing(self, length):
+        return max(self.side - length, 0) if isinstance(length, int) else tf.maximum(self.side - length, 0)

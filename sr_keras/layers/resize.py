@@ -1,7 +1,8 @@
-"""Enlargement by cubic interpolation (Keys, 1981) as a Keras layer."""
+"""Enlargement by cubic interpolation (Keys, 1981), and to the size of another tensor, as Keras layers."""
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from sr_keras import resize
@@ -56,3 +57,35 @@ def _replicate_border(x):
     x = ops.concatenate([top, top, x, bottom, bottom], axis=1)
     left, right = x[:, :, :1], x[:, :, -1:]
     return ops.concatenate([left, left, x, right, right], axis=2)
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class ResizeLike(keras.layers.Layer):
+    """Brings `x` in `[x, like]` to the height and width of `like`: `[B, h, w, C]` to `[B, H, W, C]`.
+
+    Half-pixel centres, no antialiasing, as PyTorch's `interpolate` without `align_corners`. Where `H / h` is no fixed
+    number, what a pixel becomes depends on the size of the whole picture.
+
+    Raises:
+        ValueError: if `method` is neither `bilinear` nor `nearest`.
+    """
+
+    whole_picture = True  # read by sr_keras.receptive_field, as is `pictures`
+    pictures = 1
+
+    def __init__(self, method: str = "bilinear", **kwargs):
+        super().__init__(**kwargs)
+        if method not in ("bilinear", "nearest"):
+            raise ValueError(f"method must be 'bilinear' or 'nearest', got {method!r}.")
+        self.method = method
+
+    def call(self, inputs):
+        x, like = inputs
+        return tf.cast(tf.image.resize(x, tf.shape(like)[1:3], self.method), x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        (batch, *_, channels), (_, height, width, _) = input_shape
+        return batch, height, width, channels
+
+    def get_config(self):
+        return {**super().get_config(), "method": self.method}

@@ -1,11 +1,14 @@
-"""What three or more models share: the convolution, PReLU, the sub-pixel enlargement, the check of the scale."""
+"""What three or more models share: the convolution, PReLU, ranges, the sub-pixel enlargement, the check of the scale."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import keras
 from keras import ops
 
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D
+from sr_keras.layers.multiple import PadToLeast
+from sr_keras.layers.resize import ResizeLike
 
 
 def conv(
@@ -17,6 +20,7 @@ def conv(
     use_bias: bool = True,
     expansion: int = 0,
     dtype: str | None = None,
+    name: str | None = None,
 ) -> keras.layers.Conv2D:
     """Makes a convolution that keeps the size; its kernel starts with variance `gain / fan_in` (He: 2).
 
@@ -31,12 +35,27 @@ def conv(
         use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(gain, mode="fan_in"),
         dtype=dtype,
+        name=name,
     )
 
 
-def prelu(x):
+def prelu(x, name: str | None = None):
     """Applies a PReLU of one slope a channel, 0.25 at the start (He et al., 2015)."""
-    return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
+    return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(x)
+
+
+def into_range(x, pixel_range: float, mean: Sequence[float] = ()):
+    """Takes `mean` off pixels in [0, 1], and multiplies them by `pixel_range`, the white that the network knows."""
+    if any(mean):
+        x = keras.layers.Rescaling(1.0, [-m for m in mean], dtype="float32", name="subtract_mean")(x)
+    return x if pixel_range == 1.0 else keras.layers.Rescaling(pixel_range, dtype="float32", name="into_range")(x)
+
+
+def out_of_range(x, pixel_range: float, mean: Sequence[float] = ()):
+    """Undoes `into_range`."""
+    if pixel_range != 1.0:
+        x = keras.layers.Rescaling(1.0 / pixel_range, dtype="float32", name="out_of_range")(x)
+    return keras.layers.Rescaling(1.0, list(mean), dtype="float32", name="add_mean")(x) if any(mean) else x
 
 
 def upsampling_steps(scale: int) -> list[int]:
@@ -52,12 +71,32 @@ def upsampling_steps(scale: int) -> list[int]:
     return [2] * (scale.bit_length() - 1)
 
 
-def subpixel(x, scale: int, filters: int):
+def subpixel(x, scale: int, filters: int, name: str | None = None):
     """Enlarges to `[B, scale*H, scale*W, filters]` by a sub-pixel convolution (Shi et al., 2016)."""
-    return ops.depth_to_space(conv(filters * scale**2, gain=1.0)(x), scale)
+    return ops.depth_to_space(conv(filters * scale**2, gain=1.0, name=name)(x), scale)
 
 
 def check_scale(scale: int) -> None:
     """Raises ValueError unless `scale` is 2 or more."""
     if scale < 2:
         raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
+
+
+def spatial_attention(x, filters: int, name: str, *, deep: bool = False):
+    """Weighs the pixels of `[B, H, W, C]` by what lies around them (ESA; Liu et al., 2020, arXiv 2009.11551).
+
+    A map at a sixth of the size and `filters` channels, made by one convolution (RLFN) or three (`deep`, RFDN), is
+    enlarged to H x W. Below 15 pixels either way the picture is continued with zeros.
+    """
+    inner = reduced = conv(filters, 1, gain=1.0, name=f"{name}.conv1")(x)
+    inner = PadToLeast(15)(inner)
+    inner = keras.layers.Conv2D(filters, 3, strides=2, name=f"{name}.conv2")(inner)
+    inner = keras.layers.MaxPooling2D(7, 3)(inner)
+    if deep:
+        inner = conv(filters, activation="relu", name=f"{name}.conv_max")(inner)
+        inner = conv(filters, activation="relu", name=f"{name}.conv3")(inner)
+    inner = conv(filters, gain=1.0, name=f"{name}.conv3_" if deep else f"{name}.conv3")(inner)
+    inner = ResizeLike()([inner, reduced])
+    inner = keras.layers.Add()([inner, conv(filters, 1, gain=1.0, name=f"{name}.conv_f")(reduced)])
+    weights = conv(x.shape[-1], 1, gain=1.0, activation="sigmoid", name=f"{name}.conv4")(inner)
+    return keras.layers.Multiply()([x, weights])

@@ -1,0 +1,159 @@
+"""From the tensors of a foreign file to a Keras network: which architecture they are of, and which layer each is for."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sr_keras import component, models
+from sr_keras.errors import InputError
+from sr_keras.models._published import Published
+
+_MOST_NAMES = 3  # of tensors in an error line
+
+
+def architectures() -> list[str]:
+    """Lists the models that recognise published weights."""
+    return [name for name in component.names(models) if hasattr(_module(name), "published")]
+
+
+def recognise(tensors: Mapping[str, np.ndarray], where: Path, architecture: str | None = None) -> tuple[str, Published]:
+    """Finds the architecture, a file in `models`, whose names and shapes the tensors have.
+
+    Raises `InputError` if there is none or more than one, or if they are not of the given `architecture`.
+    """
+    known = architectures()
+    if architecture is not None and architecture not in known:
+        raise InputError(f"--arch {architecture}: is none that can be imported{component.did_you_mean(architecture, known)}.")
+    found = {name: match for name in known if (match := _recognised(name, tensors)) is not None}
+    if architecture is not None:
+        if architecture not in found:
+            looks = f"; they look like {' or '.join(found)}" if found else ""
+            raise InputError(f"{where}: holds {_listed(tensors)}, which are not {architecture}'s{looks}.")
+        return architecture, found[architecture]
+    if not found:
+        raise InputError(f"{where}: holds {_listed(tensors)}, of no architecture known here ({', '.join(known)}).")
+    if len(found) > 1:
+        raise InputError(f"{where}: may be {' or '.join(found)}; say which by --arch.")
+    return next(iter(found.items()))
+
+
+def _module(name: str):
+    return importlib.import_module(f"{models.__name__}.{name}")
+
+
+def _recognised(name: str, tensors: Mapping[str, np.ndarray]) -> Published | None:
+    try:
+        return _module(name).published(tensors)
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError):  # like it, but not whole
+        return None
+
+
+def fill(model: keras.Model, tensors: Mapping[str, np.ndarray], where: Path) -> dict[str, str]:
+    """Gives every layer of `model` its tensors; returns by each tensor's name which layer took it.
+
+    Raises `InputError` if a tensor is missing, left over, of another shape or not finite; `model` is then of no use.
+    """
+    left, taken = dict(tensors), {}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        wanted = _names(layer)
+        missing = [name for name in wanted.values() if name not in left]
+        if missing:
+            raise InputError(f"{where}: lacks '{missing[0]}', which layer '{layer.name}' of {model.name} needs.")
+        values = []
+        for variable in layer.weights:
+            name = wanted[variable.path]
+            value = _laid_out(layer, variable, left.pop(name))
+            if value.shape != tuple(variable.shape):
+                raise InputError(
+                    f"{where}: '{name}' has the shape {list(tensors[name].shape)}, which does not fit "
+                    f"layer '{layer.name}' of {model.name}."
+                )
+            if not np.isfinite(value).all():
+                raise InputError(f"{where}: '{name}' holds numbers that are not finite; fetch the file again.")
+            values.append(value.astype(np.float32))
+            taken[name] = layer.name
+        layer.set_weights(values)
+    if left:
+        raise InputError(f"{where}: {_listed(left)} fit nothing in {model.name}; is it of another version?")
+    return taken
+
+
+_PYTORCH = {  # names of variables, by the kind of layer
+    keras.layers.BatchNormalization: {
+        "gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var",
+    },
+    keras.layers.LayerNormalization: {"gamma": "weight", "beta": "bias"},
+    keras.layers.PReLU: {"alpha": "weight"},
+    keras.layers.Conv2D: {"kernel": "weight"},
+    keras.layers.DepthwiseConv2D: {"kernel": "weight"},
+    keras.layers.Dense: {"kernel": "weight"},
+}  # fmt: skip
+
+
+def _names(layer: keras.layers.Layer) -> dict[str, str]:
+    """Returns the tensor's name for each variable's path; layers of our own have PyTorch's names inside."""
+    known = next((names for kind, names in _PYTORCH.items() if isinstance(layer, kind)), {})
+    return {v.path: f"{layer.name}.{known.get(v.name, v.name)}" for v in layer.weights}
+
+
+def _laid_out(layer: keras.layers.Layer, variable: keras.Variable, tensor: np.ndarray) -> np.ndarray:
+    """Returns a tensor in Keras' order of axes and of channels."""
+    if isinstance(layer, keras.layers.PReLU):
+        return np.broadcast_to(tensor, (tensor.size,)).reshape(1, 1, -1) if tensor.size > 1 else np.full(variable.shape, tensor)
+    if variable.name == "kernel":
+        if tensor.ndim == 2:
+            tensor = tensor.T
+        elif tensor.ndim == 4:
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            tensor = tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+    if isinstance(layer, keras.layers.Conv2D) and not isinstance(layer, keras.layers.DepthwiseConv2D):
+        tensor = _shuffled(tensor, -1, _block(layer, forwards=True))
+        if variable.name == "kernel" and tensor.ndim == 4:
+            tensor = _shuffled(tensor, 2, _block(layer, forwards=False))
+    return tensor
+
+
+def _shuffled(tensor: np.ndarray, axis: int, block: int) -> np.ndarray:
+    """Brings channels from PyTorch's order (channel, row, column) into TensorFlow's (row, column, channel)."""
+    channels = tensor.shape[axis]
+    if block == 1 or channels % block**2:
+        return tensor
+    order = np.arange(channels).reshape(-1, block, block).transpose(1, 2, 0).ravel()
+    return np.take(tensor, order, axis=axis)
+
+
+# What may stand between a convolution and the shuffle of its pixels without mixing channels.
+_CHANNEL_BY_CHANNEL = {"Add", "Rescaling", "Clip", "LeakyReLU", "ReLU", "Activation"}
+
+
+def _block(layer: keras.layers.Layer, *, forwards: bool) -> int:
+    """Returns the block size of the depth_to_space behind a layer, or the space_to_depth before it; 1 for none."""
+    wanted = "DepthToSpace" if forwards else "SpaceToDepth"
+    for part in _next_to(layer, forwards):
+        kind = type(part).__name__
+        if kind == wanted:
+            return part.block_size
+        if forwards and kind in _CHANNEL_BY_CHANNEL and (found := _block(part, forwards=True)) > 1:
+            return found
+    return 1
+
+
+def _next_to(part: keras.Operation, forwards: bool) -> Iterator[keras.Operation]:
+    if forwards:
+        for node in part._outbound_nodes:
+            yield node.operation
+    else:
+        for node in part._inbound_nodes:
+            for tensor in node.input_tensors:
+                yield tensor._keras_history.operation
+
+
+def _listed(tensors: Mapping[str, np.ndarray]) -> str:
+    shown = ", ".join(f"'{name}' {list(tensor.shape)}" for name, tensor in list(tensors.items())[:_MOST_NAMES])
+    more = f" and {len(tensors) - _MOST_NAMES} more" if len(tensors) > _MOST_NAMES else ""
+    return f"the tensors {shown}{more}"

@@ -1,0 +1,35 @@
+"""Weights of PyTorch in our networks: what each makes of a picture is what PyTorch made of it."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from sr_keras import component, models, recognition, torch_file
+
+FIXTURES = Path(__file__).parent / "fixtures" / "imports"  # made by tools/make_import_fixtures.py
+CASES = sorted(path.stem for path in FIXTURES.glob("*.pth"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_picture_is_pytorchs(case):
+    network = _imported(FIXTURES / f"{case}.pth")
+    with np.load(FIXTURES / f"{case}.npz") as pair:
+        np.testing.assert_allclose(network(pair["lr"].astype(np.float32) / 255), pair["sr"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", recognition.architectures())
+def test_every_architecture_has_a_picture_of_pytorchs(name):
+    assert [case for case in CASES if case.partition("-")[0] == name]
+
+
+def _imported(path: Path) -> keras.Model:
+    tensors = torch_file.read(path)
+    name, published = recognition.recognise(tensors, path)
+    assert name == path.stem.partition("-")[0]
+    options = {key: value for key, value in published.options.items() if key not in ("scale", "channels")}
+    given = {key: published.options[key] for key in ("scale", "channels")}
+    network = component.build(models, {"name": name, **options}, **given)
+    recognition.fill(network, published.tensors, path)
+    return network
