@@ -13,7 +13,7 @@ from sr_keras import calibration, content, data, predictor, quantize
 from sr_keras.config import Config
 from sr_keras.data import Degrade, Patches
 from sr_keras.errors import InputError
-from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
+from sr_keras.layers.collapsible_conv import Collapsible, collapse
 
 _PICTURE = (96, 128)  # LR pixels of a picture for calibration
 
@@ -27,7 +27,7 @@ def begin(generator: keras.Model, config: Config, patches: Patches, degrade: Deg
     if config.quantization is None:
         if source is not None:
             source = quantize.without_fake_quantisation(source)
-            wide = any(isinstance(layer, CollapsibleConv2D) for layer in generator.layers)
+            wide = any(isinstance(layer, Collapsible) for layer in generator.layers)
             yield _take_weights(generator, source if wide else collapse(source), config)
         return
     if source is not None and [w.shape for w in source.weights] == [w.shape for w in generator.weights]:

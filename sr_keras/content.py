@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from sr_keras.layers.collapsible_conv import CollapsibleConv2D
+from sr_keras.layers.collapsible_conv import Collapsible
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -48,14 +48,14 @@ def psnr(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:
 def take_weights(target: keras.Model, source: keras.Model, *, same_scale: bool) -> int:
     """Copies layers in order from `source` to `target` as long as their shapes agree; returns how many variables.
 
-    A collapsible convolution takes over a plain one, or one of another expansion, and goes on from its kernel. Networks
+    A collapsible convolution takes over a plain one, or one of another kind, and goes on from its kernel. Networks
     of two scales have the same layers up to the enlarging ones; the last layer with weights is never taken from another
     scale, even if its shape agrees, as a deconvolution's does.
     """
     into, its = ([layer for layer in network.layers if layer.weights] for network in (target, source))
     taken = 0
     for layer, other in zip(into if same_scale else into[:-1], its, strict=False):
-        are_both = isinstance(layer, CollapsibleConv2D) and isinstance(other, keras.layers.Conv2D)
+        are_both = isinstance(layer, Collapsible) and isinstance(other, keras.layers.Conv2D)
         values = layer.weights_of(other) if are_both else other.get_weights()
         if [tuple(weight.shape) for weight in layer.weights] != [value.shape for value in values]:
             break

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files that are read."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sr_keras.errors import InputError
 
@@ -23,6 +23,21 @@ def writing(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         advice = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place"
         raise InputError(f"{path}: can't be written ({reason}); what stood there before stays; {advice}.") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file of bytes; an `OSError`, also one of the block, becomes an `InputError` of one line.
+
+    So does what is no file: a pipe might never end, nor a device.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no file; check the path.")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path.") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -135,6 +135,8 @@ def _after(layer, reach: _Reach) -> _Reach:
     if kind in _WHOLE_PICTURE or (kind in _ALONG_AN_AXIS and layer.axis not in (-1, 3, [-1], [3], (-1,), (3,))):
         resolution = reach.resolution if kind in _KEEP_THE_SIZE else None
         return replace(reach, resolution=resolution, whole=(*reach.whole, _named(layer)))
+    if getattr(layer, "whole_picture", False):  # our own layers
+        return replace(reach, resolution=None, whole=(*reach.whole, _named(layer)))
     if kind in _POINTWISE or kind in _ALONG_AN_AXIS or getattr(layer, "pointwise", False):
         return reach
     if kind in {"Conv2D", "DepthwiseConv2D", "SeparableConv2D"}:
@@ -150,8 +152,10 @@ def _after(layer, reach: _Reach) -> _Reach:
     if kind == "UpSampling2D" and layer.interpolation == "nearest" and len(set(layer.size)) == 1:
         return reach.enlarge(layer.size[0] - 1, layer.size[0])
     if hasattr(layer, "radius"):  # our own layers
-        scale = getattr(layer, "scale", 1)
-        return reach.shrink(layer.radius, 1).enlarge(scale - 1, scale)
+        scale, stride = getattr(layer, "scale", 1), getattr(layer, "stride", 1)
+        windows = Fraction(getattr(layer, "alignment", 1)) / reach.resolution  # of which the picture is cut
+        reach = replace(reach, alignment=math.lcm(reach.alignment, windows.numerator))
+        return reach.shrink(layer.radius, stride).enlarge(scale - 1, scale)
     if reach.whole:  # no tile is exact anyhow
         return replace(reach, resolution=None)
     raise ValueError(

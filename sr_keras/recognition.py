@@ -1,14 +1,17 @@
-"""From the tensors of a foreign file to a Keras network: which architecture they are of, and which layer each is for."""
+"""From the tensors of a foreign file to a Keras network: of which architecture they are, and of which layer."""
 
 import importlib
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from sr_keras import component, models
+from sr_keras import component, models, ncnn_file, torch_file
 from sr_keras.errors import InputError
+from sr_keras.layers.collapsible_conv import Collapsible
+from sr_keras.models._ncnn import words
 from sr_keras.models._published import Published
 
 _MOST_NAMES = 3  # of tensors in an error line
@@ -19,34 +22,60 @@ def architectures() -> list[str]:
     return [name for name in component.names(models) if hasattr(_module(name), "published")]
 
 
-def recognise(tensors: Mapping[str, np.ndarray], where: Path, architecture: str | None = None) -> tuple[str, Published]:
-    """Finds the architecture, a file in `models`, whose names and shapes the tensors have.
+Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by name, or the operators of a graph
 
-    Raises `InputError` if there is none or more than one, or if they are not of the given `architecture`.
+
+def read(path: Path) -> Weights:
+    """Reads a .pth or .pt, a .safetensors, or an ncnn .param with its .bin, by the ending of its name.
+
+    Raises `InputError` for what is none of these, truncated or damaged.
+    """
+    if path.suffix in (".param", ".bin"):
+        return ncnn_file.read(path)
+    from sr_keras import safetensors_file
+
+    return safetensors_file.read(path) if path.suffix == ".safetensors" else torch_file.read(path)
+
+
+def recognise(
+    weights: Weights, where: Path, architecture: str | None = None, scale: int | None = None
+) -> tuple[str, Published]:
+    """Finds the architecture, a file in `models`, whose names and shapes the weights have.
+
+    Raises `InputError` if there is none or more than one, or if they are not of the given `architecture` or `scale`.
     """
     known = architectures()
     if architecture is not None and architecture not in known:
-        raise InputError(f"--arch {architecture}: is none that can be imported{component.did_you_mean(architecture, known)}.")
-    found = {name: match for name in known if (match := _recognised(name, tensors)) is not None}
-    if architecture is not None:
-        if architecture not in found:
-            looks = f"; they look like {' or '.join(found)}" if found else ""
-            raise InputError(f"{where}: holds {_listed(tensors)}, which are not {architecture}'s{looks}.")
-        return architecture, found[architecture]
+        near = component.did_you_mean(architecture, known)
+        raise InputError(f"--arch {architecture}: is none that can be imported{near}.")
+    found = {name: match for name in known if (match := _recognised(name, weights, where, scale)) is not None}
+    if architecture is not None and architecture not in found:
+        looks = f"; they look like {' or '.join(found)}" if found else ""
+        raise InputError(f"{where}: holds {_listed(weights)}, which are not {architecture}'s{looks}.")
     if not found:
-        raise InputError(f"{where}: holds {_listed(tensors)}, of no architecture known here ({', '.join(known)}).")
-    if len(found) > 1:
+        raise InputError(f"{where}: holds {_listed(weights)}, of no architecture known here ({', '.join(known)}).")
+    if architecture is None and len(found) > 1:
         raise InputError(f"{where}: may be {' or '.join(found)}; say which by --arch.")
-    return next(iter(found.items()))
+    name = architecture or next(iter(found))
+    if scale not in (None, found[name].options["scale"]):
+        raise InputError(f"{where}: enlarges {found[name].options['scale']} times, not {scale}; drop --scale.")
+    return name, found[name]
 
 
 def _module(name: str):
     return importlib.import_module(f"{models.__name__}.{name}")
 
 
-def _recognised(name: str, tensors: Mapping[str, np.ndarray]) -> Published | None:
+def _recognised(name: str, weights: Weights, where: Path, scale: int | None) -> Published | None:
+    module = _module(name)
+    function = getattr(module, "published" if isinstance(weights, Mapping) else "published_ncnn", None)
+    if function is None:
+        return None
+    given = {"scale": scale} if "scale" in inspect.signature(function).parameters else {}
     try:
-        return _module(name).published(tensors)
+        return function(weights, **given)
+    except InputError as error:  # it, but with something odd
+        raise InputError(f"{where}: {error}") from error
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError):  # like it, but not whole
         return None
 
@@ -104,26 +133,34 @@ def _names(layer: keras.layers.Layer) -> dict[str, str]:
 def _laid_out(layer: keras.layers.Layer, variable: keras.Variable, tensor: np.ndarray) -> np.ndarray:
     """Returns a tensor in Keras' order of axes and of channels."""
     if isinstance(layer, keras.layers.PReLU):
-        return np.broadcast_to(tensor, (tensor.size,)).reshape(1, 1, -1) if tensor.size > 1 else np.full(variable.shape, tensor)
-    if variable.name == "kernel":
+        return (
+            np.broadcast_to(tensor, (tensor.size,)).reshape(1, 1, -1)
+            if tensor.size > 1
+            else np.full(variable.shape, tensor)
+        )
+    if variable.name == "kernel" or isinstance(layer, Collapsible):
         if tensor.ndim == 2:
             tensor = tensor.T
         elif tensor.ndim == 4:
             depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
             tensor = tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     if isinstance(layer, keras.layers.Conv2D) and not isinstance(layer, keras.layers.DepthwiseConv2D):
-        tensor = _shuffled(tensor, -1, _block(layer, forwards=True))
+        if not isinstance(layer, Collapsible) or variable.name not in layer.inner:
+            tensor = _shuffled(tensor, -1, *_block(layer, forwards=True))
         if variable.name == "kernel" and tensor.ndim == 4:
-            tensor = _shuffled(tensor, 2, _block(layer, forwards=False))
+            tensor = _shuffled(tensor, 2, *_block(layer, forwards=False))
     return tensor
 
 
-def _shuffled(tensor: np.ndarray, axis: int, block: int) -> np.ndarray:
-    """Brings channels from PyTorch's order (channel, row, column) into TensorFlow's (row, column, channel)."""
+def _shuffled(tensor: np.ndarray, axis: int, block: int, parts: int) -> np.ndarray:
+    """Brings channels from PyTorch's order (channel, row, column) into TensorFlow's (row, column, channel).
+
+    Each of the equal `parts` of the channels is shuffled for itself.
+    """
     channels = tensor.shape[axis]
-    if block == 1 or channels % block**2:
+    if block == 1 or channels % (parts * block**2):
         return tensor
-    order = np.arange(channels).reshape(-1, block, block).transpose(1, 2, 0).ravel()
+    order = np.arange(channels).reshape(parts, -1, block, block).transpose(0, 2, 3, 1).ravel()
     return np.take(tensor, order, axis=axis)
 
 
@@ -131,16 +168,25 @@ def _shuffled(tensor: np.ndarray, axis: int, block: int) -> np.ndarray:
 _CHANNEL_BY_CHANNEL = {"Add", "Rescaling", "Clip", "LeakyReLU", "ReLU", "Activation"}
 
 
-def _block(layer: keras.layers.Layer, *, forwards: bool) -> int:
-    """Returns the block size of the depth_to_space behind a layer, or the space_to_depth before it; 1 for none."""
+def _block(layer: keras.layers.Layer, *, forwards: bool) -> tuple[int, int]:
+    """Returns the block size of the depth_to_space behind a layer, or the space_to_depth before it; 1 for none.
+
+    The second number says into how many equal parts the channels are split before that.
+    """
     wanted = "DepthToSpace" if forwards else "SpaceToDepth"
-    for part in _next_to(layer, forwards):
-        kind = type(part).__name__
-        if kind == wanted:
-            return part.block_size
-        if forwards and kind in _CHANNEL_BY_CHANNEL and (found := _block(part, forwards=True)) > 1:
-            return found
-    return 1
+    found: list[tuple[keras.Operation, int]] = [(layer, 1)]
+    seen = {layer.name}  # sums of sums make more ways through a network than can be walked
+    while found:
+        part, parts = found.pop()
+        for other in _next_to(part, forwards):
+            kind = type(other).__name__
+            if kind == wanted:
+                return other.block_size, parts
+            split = kind == "Split" and isinstance(other.indices_or_sections, int)
+            if forwards and other.name not in seen and (split or kind in _CHANNEL_BY_CHANNEL):
+                seen.add(other.name)
+                found.append((other, parts * (other.indices_or_sections if split else 1)))
+    return 1, 1
 
 
 def _next_to(part: keras.Operation, forwards: bool) -> Iterator[keras.Operation]:
@@ -153,7 +199,9 @@ def _next_to(part: keras.Operation, forwards: bool) -> Iterator[keras.Operation]
                 yield tensor._keras_history.operation
 
 
-def _listed(tensors: Mapping[str, np.ndarray]) -> str:
+def _listed(tensors: Weights) -> str:
+    if not isinstance(tensors, Mapping):
+        return f"the operators {words(tensors)[:60].rsplit(' ', 1)[0]} ..."
     shown = ", ".join(f"'{name}' {list(tensor.shape)}" for name, tensor in list(tensors.items())[:_MOST_NAMES])
     more = f" and {len(tensors) - _MOST_NAMES} more" if len(tensors) > _MOST_NAMES else ""
     return f"the tensors {shown}{more}"

@@ -32,6 +32,11 @@ class Run:
         return self.folder / "results.json"
 
     @property
+    def imported(self) -> Path:
+        """What file the weights come from, in a run that was not trained here."""
+        return self.folder / "import.json"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 

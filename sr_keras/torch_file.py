@@ -7,8 +7,7 @@ import io
 import math
 import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,83 +15,114 @@ from typing import IO, Any
 
 import numpy as np
 
+from sr_keras import _unpickling, files, state_dict
+from sr_keras._unpickling import DamagedError
 from sr_keras.errors import InputError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # the first pickle of a file in the format of before PyTorch 1.6
-_LEGACY_START = pickle.dumps(MAGIC_NUMBER, protocol=2)
+_LEGACY_STARTS = tuple(pickle.dumps(MAGIC_NUMBER, protocol) for protocol in range(2, 6))
 _ZIP_START = b"PK\x03\x04"
 _DTYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }  # fmt: skip
-_MOST = 2**30  # elements of a tensor: an expanded one may claim any number
-_WRAPPERS = ("params_ema", "params", "state_dict")  # Real-ESRGAN's files hold both of the first; the average is better
+# Where a checkpoint keeps its weights, the averaged ones first: Real-ESRGAN's files hold both.
+_WRAPPERS = (
+    "params_ema", "params-ema", "model_ema", "ema", "g_ema", "params", "model_state_dict", "state_dict", "model", "net",
+    "generator", "netG", "net_g", "G",
+)  # fmt: skip
+_MOST_WRAPPERS = 20
+_MOST_DIMENSIONS = 64  # as in numpy
+_MOST_ELEMENTS = 2**48
+_COPIES = 8  # all tensors together may be that many times the file: they may share storages, or repeat elements
+_SPARE = 2**20  # bytes
 
 
 def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a state dict: names -> arrays in PyTorch's own axis order, bfloat16 as float32, other types as they are.
 
-    Both formats of `torch.save` are understood. Of a checkpoint with `params_ema`, `params` or `state_dict` inside,
-    the first of these is taken; values that are no tensors are left out. Raises `InputError` for a file that is
-    missing, truncated, no PyTorch file, without tensors, or in need of any other class than a tensor's.
+    Both formats of `torch.save` are understood. Of a checkpoint with `params_ema`, `params`, `state_dict` or the like
+    inside, the first of these is taken, and `module.` is taken off the names; values that are no tensors are left out.
+    Raises `InputError` for a file that is missing, truncated, no PyTorch file, without tensors, larger inside than
+    outside, or in need of any other class than a tensor's.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            tree, storages = _parsed(path, file)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path.") from error
-    tensors = _tensors(path, tree)
-    try:
-        return {name: tensor.array(storages) for name, tensor in tensors.items()}
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path) from error
+    with files.reading(path) as file:
+        try:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            tree, storages = _parsed(file, size)
+            return _arrays(state_dict.plain(_tensors(tree)), storages, size)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # a damaged pickle raises nearly anything, and whatever it is, the file is no good
+            raise InputError(f"{path}: is truncated or damaged; fetch it again.") from error
 
 
-def _parsed(path: Path, file: IO[bytes]) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _parsed(file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Returns the pickled object, its tensors still as `_Tensor`, and the flat arrays that these look into."""
-    start = file.read(len(_LEGACY_START))
+    start = file.read(max(map(len, _LEGACY_STARTS)))
     file.seek(0)
-    try:
-        if start == _LEGACY_START:
-            return _legacy(file)
-        if start.startswith(_ZIP_START):
-            return _zipped(file)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly anything, and whatever it is, the file is no good
-        raise _damaged(path) from error
-    raise InputError(f"{path}: is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
+    if start.startswith(_LEGACY_STARTS):
+        return _legacy(file.read())
+    if start.startswith(_ZIP_START):
+        return _zipped(file, size)
+    raise InputError("is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
 
 
-def _legacy(file: IO[bytes]) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _legacy(content: bytes) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Reads five pickles (magic number, version, system, object, keys) and the storages in the order of the keys."""
-    reader = _Reader()
+    reader, file = _Reader(), io.BytesIO(content)
     _magic, _version, system, tree, keys = (reader.load(file) for _ in range(5))
     _refuse_big_endian(not system["little_endian"])
-    storages = {}
+    storages, position = {}, file.tell()
     for key in keys:
-        file.read(8)  # the number of elements, which the pickle has told too
-        storages[key] = reader.storages[key].decoded(file.read(reader.storages[key].size))
+        storage, start = reader.storages[key], position + 8  # bytes that repeat the number of elements
+        if int.from_bytes(content[position:start], "little") != storage.elements:
+            raise DamagedError("another number of elements")
+        position = start + storage.size
+        storages[key] = storage.decoded(memoryview(content)[start:position])
     return tree, storages
 
 
-def _zipped(file: IO[bytes]) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _zipped(file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Reads `data.pkl` and the storages `data/<key>` from the one folder of a zip archive."""
-    reader = _Reader()
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.split("/")[-1] == "data.pkl"]
         if not pickles:
             raise InputError("is a zip archive without data.pkl, no PyTorch file; give one that torch.save wrote.")
         folder = pickles[0].removesuffix("data.pkl")
-        _refuse_big_endian(f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") == b"big")
-        tree = reader.load(io.BytesIO(archive.read(pickles[0])))
-        storages = {key: s.decoded(archive.read(f"{folder}data/{key}")) for key, s in reader.storages.items()}
+        if any(name == f"{folder}constants.pkl" or name.startswith(f"{folder}code/") for name in names):
+            raise InputError(
+                "is a TorchScript program; save its weights alone: torch.save(torch.jit.load(...).state_dict(), ...)."
+            )
+        entries = _Entries(archive, size)
+        if f"{folder}byteorder" in names:
+            _refuse_big_endian(entries.read(f"{folder}byteorder") == b"big")
+        reader = _Reader()
+        tree = reader.load(io.BytesIO(entries.read(pickles[0])))
+        storages = {key: s.decoded(entries.read(f"{folder}data/{key}")) for key, s in reader.storages.items()}
     return tree, storages
+
+
+class _Entries:
+    """Reads a zip archive's entries, which together can't be larger than the archive: PyTorch does not compress."""
+
+    def __init__(self, archive: zipfile.ZipFile, size: int):
+        self._archive, self._left = archive, size
+
+    def read(self, name: str) -> bytes:
+        entry = self._archive.getinfo(name)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise InputError("is a compressed zip archive, which torch.save never writes; fetch it again.")
+        self._left -= entry.file_size
+        if self._left < 0:
+            raise DamagedError("more in the entries than in the file")
+        return self._archive.read(entry)
 
 
 def _refuse_big_endian(big: bool) -> None:
@@ -107,40 +137,15 @@ class _Reader:
         self.storages: dict[str, _Storage] = {}
 
     def load(self, file: IO[bytes]) -> Any:
-        return _Unpickler(file, self._storage).load()
+        return _unpickling.load(file, _KNOWN, self._view)
 
-    def _storage(self, saved: tuple) -> tuple[str, int]:
-        """Returns where a tensor's storage begins: its key, and the offset in elements if it is a view itself."""
+    def _view(self, saved: Any) -> "_View":
+        """Returns where a tensor's storage begins, which in the old format may be a view of another itself."""
         kind, dtype, key, _device, elements, *view = saved
-        if kind != "storage" or dtype not in _DTYPES.values():
-            raise pickle.UnpicklingError
-        self.storages[key] = _Storage(dtype, elements)
-        return key, view[0][1] if view and view[0] else 0
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows the classes of a state dict and refuses all others, so that no file can run code."""
-
-    def __init__(self, file: IO[bytes], storage: Callable[[tuple], tuple[str, int]]):
-        super().__init__(file, encoding="utf-8")
-        self._storage = storage
-
-    def persistent_load(self, pid: Any) -> tuple[str, int]:
-        return self._storage(pid)
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor_v2": _rebuilt_tensor,
-            "torch._utils._rebuild_parameter": _rebuilt_parameter,
-        }
-        known |= {f"torch.{storage}": dtype for storage, dtype in _DTYPES.items()}
-        if f"{module}.{name}" not in known:
-            raise InputError(
-                f"needs {module}.{name}, which is refused because a file could run code that way; "
-                "save the weights alone: torch.save(model.state_dict(), ...)."
-            )
-        return known[f"{module}.{name}"]
+        storage = _Storage(dtype, elements)
+        if kind != "storage" or not isinstance(key, str) or self.storages.setdefault(key, storage) != storage:
+            raise DamagedError("no storage, or another of its key")
+        return _View(key, _whole(view[0][1]) if view and view[0] else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +153,17 @@ class _Storage:
     dtype: str
     elements: int
 
+    def __post_init__(self):
+        if not isinstance(self.dtype, str) or self.dtype not in _DTYPES.values():
+            raise DamagedError("no type of a storage")
+        _whole(self.elements)
+
     @property
     def size(self) -> int:
         """The number of bytes in the file."""
         return self.elements * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
 
-    def decoded(self, data: bytes) -> np.ndarray:
+    def decoded(self, data: bytes | memoryview) -> np.ndarray:
         """Returns the numbers in `data`. Raises `ValueError` if there are too few."""
         if self.dtype == "bfloat16":  # the upper half of a float32
             return (np.frombuffer(data, "<u2", self.elements).astype("<u4") << 16).view("<f4")
@@ -161,46 +171,88 @@ class _Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class _View:
+    """A storage from an element on."""
+
+    key: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Tensor:
     """Which elements of a storage make up a tensor; `offset` and `strides` count elements."""
 
-    storage: tuple[str, int]
+    storage: _View
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    def size(self, storages: Mapping[str, np.ndarray]) -> int:
+        """The number of bytes."""
+        return math.prod(self.shape) * storages[self.storage.key].itemsize
+
     def array(self, storages: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Copies the tensor out of its storage. Raises `ValueError` if it would reach beyond it."""
-        key, start = self.storage
-        flat, first = storages[key], start + self.offset
-        if min([first, *self.shape, *self.strides]) < 0:
-            raise ValueError
-        last = first + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        if math.prod(self.shape) and (last >= len(flat) or math.prod(self.shape) > _MOST):
-            raise ValueError
+        """Copies the tensor out of its storage. Raises `DamagedError` if it would reach beyond it."""
+        flat, first = storages[self.storage.key], self.storage.start + self.offset
         if not math.prod(self.shape):
             return np.zeros(self.shape, flat.dtype)
+        last = first + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+        if last >= len(flat):
+            raise DamagedError("a tensor beyond its storage")
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat[first:], self.shape, strides).copy()
 
 
-def _rebuilt_tensor(storage: tuple, offset: int, shape: tuple, strides: tuple, *_ignored: Any) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
+def _rebuilt_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_ignored: Any) -> _Tensor:
+    if not isinstance(storage, _View) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise DamagedError("no tensor")
+    if len(shape) > _MOST_DIMENSIONS or len(shape) != len(strides):
+        raise DamagedError("no shape")
+    return _Tensor(storage, _whole(offset), tuple(map(_whole, shape)), tuple(map(_whole, strides)))
 
 
-def _rebuilt_parameter(tensor: _Tensor, *_ignored: Any) -> _Tensor:
+def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor:
+    if not isinstance(tensor, _Tensor):
+        raise DamagedError("a parameter that is no tensor")
     return tensor
 
 
-def _tensors(path: Path, tree: Any) -> dict[str, _Tensor]:
-    for _ in range(3):  # a pickle may hold itself
-        wrappers = [name for name in _WRAPPERS if isinstance(tree, dict) and isinstance(tree.get(name), dict)]
-        tree = tree[wrappers[0]] if wrappers else tree
-    found = {n: v for n, v in tree.items() if isinstance(v, _Tensor)} if isinstance(tree, dict) else {}
-    if not found:
-        raise InputError(f"{path}: holds no dict of tensors; give a file of torch.save(model.state_dict(), ...).")
+def _whole(number: Any) -> int:
+    if not isinstance(number, int) or not 0 <= number < _MOST_ELEMENTS:
+        raise DamagedError("no number of elements")
+    return number
+
+
+_KNOWN = {
+    "collections.OrderedDict": _unpickling.Dict(),
+    "torch._utils._rebuild_tensor": _unpickling.Function(_rebuilt_tensor),
+    "torch._utils._rebuild_tensor_v2": _unpickling.Function(_rebuilt_tensor),
+    "torch._utils._rebuild_parameter": _unpickling.Function(_rebuilt_parameter),
+    "torch._utils._rebuild_parameter_with_state": _unpickling.Function(_rebuilt_parameter),
+    **{f"torch.{storage}": dtype for storage, dtype in _DTYPES.items()},
+}
+
+
+def _tensors(tree: Any) -> dict[str, _Tensor]:
+    """Returns the dict of tensors inside, behind the wrappers of a checkpoint or a single name."""
+    if not (found := _unwrapped(tree, set())):
+        raise InputError("holds no dict of tensors; give a file of torch.save(model.state_dict(), ...).")
     return found
 
 
-def _damaged(path: Path) -> InputError:
-    return InputError(f"{path}: is truncated or damaged; fetch it again.")
+def _unwrapped(tree: Any, seen: set[int]) -> dict[str, _Tensor]:
+    if not isinstance(tree, dict) or id(tree) in seen or len(seen) == _MOST_WRAPPERS:
+        return {}
+    seen.add(id(tree))  # a pickle may hold itself
+    for name in _WRAPPERS if len(tree) > 1 else list(tree):
+        if found := _unwrapped(tree.get(name), seen):
+            return found
+    return {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, _Tensor)}
+
+
+def _arrays(
+    tensors: Mapping[str, _Tensor], storages: Mapping[str, np.ndarray], size: int
+) -> dict[str, np.ndarray]:
+    if sum(tensor.size(storages) for tensor in tensors.values()) > _COPIES * size + _SPARE:
+        raise InputError(f"claims tensors of more than {_COPIES} times its own size; fetch it again.")
+    return {name: tensor.array(storages) for name, tensor in tensors.items()}

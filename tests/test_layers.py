@@ -8,7 +8,9 @@ from keras import ops
 
 from sr_keras import receptive_field
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
+from sr_keras.layers.edge_conv import EdgeOrientedConv2D
 from sr_keras.layers.fake_quant import FakeQuant
+from sr_keras.layers.grouped_conv import GroupedConv2D
 from sr_keras.layers.multiple import CropToSize, PadToMultiple
 from sr_keras.layers.resize import Bicubic
 from sr_keras.layers.transposed import (
@@ -158,6 +160,89 @@ def test_the_identity_of_a_collapsible_convolution_counts():
     np.testing.assert_array_equal(layer(picture), picture)
 
 
+def test_the_width_of_a_collapsible_convolution_can_be_given():
+    layer = CollapsibleConv2D(12, 3, width=256)
+    layer.build((None, None, None, 16))
+    assert layer.project.shape == (256, 12)
+    assert CollapsibleConv2D.from_config(layer.get_config()).width == 256
+    with pytest.raises(ValueError, match="width must be 1 or more"):
+        CollapsibleConv2D(3, 3, width=0)
+
+
+def _random_edges(channels, filters, *, identity=False, seed=0):
+    layer, random = EdgeOrientedConv2D(filters, identity=identity), np.random.default_rng(seed)
+    layer.build((None, None, None, channels))
+    layer.set_weights([random.normal(0, 0.3, weight.shape) for weight in layer.weights])
+    return layer
+
+
+@pytest.mark.parametrize("identity", [False, True])
+@pytest.mark.parametrize(("channels", "filters"), [(3, 5), (4, 4)])
+def test_an_edge_oriented_convolution_is_the_sum_of_its_branches_at_the_border_too(channels, filters, identity):
+    layer = _random_edges(channels, filters, identity=identity)
+    picture = np.random.default_rng(1).random((2, 7, 6, channels)).astype(np.float32)
+    weights = {weight.name: weight.numpy() for weight in layer.weights}
+
+    def framed(x, border):  # what the authors put around the result of a 1x1: what it makes of zeros
+        return np.pad(x - border, [(0, 0), (1, 1), (1, 1), (0, 0)]) + border
+
+    expected = tf.nn.conv2d(picture, weights["conv3x3.weight"], 1, "SAME") + weights["conv3x3.bias"]
+    inner = framed(picture @ weights["conv1x1_3x3.k0"][0, 0] + weights["conv1x1_3x3.b0"], weights["conv1x1_3x3.b0"])
+    expected += tf.nn.conv2d(inner, weights["conv1x1_3x3.k1"], 1, "VALID") + weights["conv1x1_3x3.b1"]
+    for name, mask in layer.masks.items():
+        before = np.linspace(-1, 1, filters, dtype="f")  # any bias: the mask takes it away
+        inner = framed(picture @ weights[f"{name}.k0"][0, 0] + before, before)
+        kernel = np.array(mask, "f")[:, :, None, None] * weights[f"{name}.scale"].reshape(1, 1, -1, 1)
+        expected += tf.nn.depthwise_conv2d(inner, kernel, (1,) * 4, "VALID") + weights[f"{name}.bias"]
+    expected += picture if identity and channels == filters else 0.0
+    np.testing.assert_allclose(layer(picture), expected, atol=1e-5)
+
+
+def test_an_edge_oriented_convolution_collapses_to_a_plain_one(tmp_path):
+    lr = keras.Input((None, None, 3))
+    network = keras.Model(lr, EdgeOrientedConv2D(3, identity=True, activation="relu")(lr))
+    network.layers[1].set_weights(_random_edges(3, 3).get_weights())
+    plain, picture = collapse(network), np.random.default_rng(0).random((2, 9, 11, 3)).astype(np.float32)
+    assert type(plain.layers[1]) is keras.layers.Conv2D
+    np.testing.assert_allclose(plain(picture), network(picture), atol=1e-5)
+    network.save(tmp_path / "edges.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "edges.keras")(picture), network(picture))
+
+
+@pytest.mark.parametrize("kind", [keras.layers.Conv2D, CollapsibleConv2D, EdgeOrientedConv2D])
+def test_an_edge_oriented_convolution_goes_on_from_any_other_and_any_other_from_it(kind):
+    picture = np.random.default_rng(0).random((1, 5, 6, 4)).astype(np.float32)
+    edges = _random_edges(4, 4, identity=True)
+    other = kind(4, 3, padding="same")
+    other.build((None, None, None, 4))
+    expected = np.array(edges(picture))
+    if kind is not keras.layers.Conv2D:
+        other.set_weights(other.weights_of(edges))
+        np.testing.assert_allclose(other(picture), expected, atol=1e-5)
+    other.set_weights([weight + 0.1 for weight in other.get_weights()])
+    edges.set_weights(edges.weights_of(other))
+    np.testing.assert_allclose(edges(picture), other(picture), atol=1e-5)
+
+
+def test_an_edge_oriented_convolution_takes_the_branches_of_one_like_itself():
+    source, target = _random_edges(3, 5), _random_edges(3, 5, seed=1)
+    for taken, own in zip(target.weights_of(source), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(taken, own)
+    assert target.weights_of(_random_edges(3, 4)) == []
+
+
+def test_edge_oriented_kernels_are_made_in_float32_under_bfloat16(mixed_bfloat16):
+    layer = _random_edges(3, 8)
+    assert {keras.backend.standardize_dtype(made.dtype) for made in (layer.kernel, layer.bias)} == {"float32"}
+    assert keras.backend.standardize_dtype(layer(np.zeros((1, 4, 4, 3))).dtype) == "bfloat16"
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 5}, {"use_bias": False}, {"strides": 2}, {"expansion": 0}])
+def test_edge_oriented_convolutions_refuse_what_they_do_not_compute(options):
+    with pytest.raises(ValueError, match="take Conv2D|expansion must be 1 or more"):
+        EdgeOrientedConv2D(3, **options)
+
+
 def test_a_network_without_collapsible_convolutions_stays():
     lr = keras.Input((None, None, 3))
     network = keras.Model(lr, keras.layers.Conv2D(3, 3)(lr))
@@ -192,6 +277,24 @@ def test_depth_to_space_can_be_a_fixed_transposed_convolution_and_back(block, tm
     assert any(type(part).__name__ == "DepthToSpace" for part in back.operations)
     np.testing.assert_array_equal(back(picture), network(picture))
     assert receptive_field.field(fixed) == receptive_field.field(network)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_grouped_convolution_is_one_convolution_a_group(groups):
+    layer = GroupedConv2D(8, 3, groups, activation="relu", bias_initializer="random_normal")
+    picture = np.random.default_rng(0).normal(size=(2, 5, 6, 12)).astype(np.float32)
+    found, inputs = layer(picture), np.split(picture, groups, -1)
+    kernel, bias = layer.get_weights()
+    kernels, biases = np.split(kernel, groups, -1), np.split(bias, groups)
+    parts = [ops.conv(*pair, padding="same") + add for *pair, add in zip(inputs, kernels, biases, strict=True)]
+    np.testing.assert_allclose(found, np.maximum(np.concatenate(parts, -1), 0), atol=1e-6)
+    assert kernel.shape == (3, 3, 12 // groups, 8)
+
+
+@pytest.mark.parametrize("options", [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"kernel_size": 2}])
+def test_grouped_convolutions_refuse_what_they_do_not_compute(options):
+    with pytest.raises(ValueError, match="take Conv2D"):
+        GroupedConv2D(**{"filters": 8, "kernel_size": 3, "groups": 2, **options})
 
 
 def test_a_fixed_range_must_hold_zero():

@@ -1,16 +1,28 @@
 """Every model through every exporter and precision: slow, `pytest -m slow tests/test_model_exports.py`."""
 
 import importlib.util
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import yaml
 from tiny import SCALES, TINY
 
 from sr_keras import component, embedded, exporters, image, metrics, models, predictor, resize
 
 OPTIONS = {**TINY, "cnn_fc": {"filters": 4, "height": 24, "width": 32}}
-NAMES_AND_SCALES = [(name, scale) for name in component.names(models) for scale in SCALES.get(name, (2, 3, 4))[:3 if name in SCALES else 2]]
+NAMES_AND_SCALES = [
+    (name, scale)
+    for name in component.names(models)
+    for scale in SCALES.get(name, (2, 3, 4))[: 3 if name in SCALES else 2]
+]
+# by name, for a model that an exporter can't take: the reasons by exporter, or by exporter and precision; docs/models.md
+# shows the same
+CANNOT = {
+    name: entry.get("cannot", {})
+    for name, entry in yaml.safe_load((Path(__file__).parent.parent / "tools/models.yaml").read_text()).items()
+}
 # exporter, its options, largest difference from Keras, least PSNR in dB against Keras
 TARGETS = [
     ("saved_model", {}, 1e-4, 60),
@@ -27,7 +39,10 @@ TARGETS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 @pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
-def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path):
+def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path, request):
+    reasons = [CANNOT.get(name, {}).get(what) for what in (exporter, f"{exporter} {options.get('precision')}")]
+    if any(reasons):
+        request.applymarker(pytest.mark.xfail(reason=next(filter(None, reasons)), strict=True))
     model, sizes = _built(name, scale), [(24, 32), (31, 19)]
     _compare(model, exporter, options, tolerance, psnr, [_fixed_size(model)] if _fixed_size(model) else sizes, tmp_path)
 
@@ -42,9 +57,17 @@ def test_a_network_that_continues_the_picture_is_exported_for_one_size(
     _compare(_built("rrdbnet", scale), exporter, fixed, tolerance, psnr, [(31, 19)], tmp_path)
 
 
-def _built(name, scale):
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
+def test_grouped_convolutions_are_exported(exporter, options, tolerance, psnr, scale, tmp_path):
+    model = _built("carn", scale, recursive=True, groups=4)
+    _compare(model, exporter, options, tolerance, psnr, [(24, 32), (31, 19)], tmp_path)
+
+
+def _built(name, scale, **more):
     keras.utils.set_random_seed(0)
-    return component.build(models, {"name": name, **OPTIONS.get(name, {})}, scale=scale)
+    return component.build(models, {"name": name, **OPTIONS.get(name, {}), **more}, scale=scale)
 
 
 def _fixed_size(model):

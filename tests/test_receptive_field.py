@@ -22,6 +22,7 @@ TINY = {
     "rrdbnet": {"filters": 4, "growth": 2, "blocks": 1},
     "srresnet": {"filters": 8, "blocks": 1},
     "srvgg": {"filters": 8, "blocks": 1},
+    "swinir": {"filters": 8, "groups": 1, "blocks": 2, "heads": 2, "window": 4},
     "vdsr": {"filters": 8, "depth": 3},
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sr_keras import component, models, recognition, torch_file
+from sr_keras.errors import InputError
 
 FIXTURES = Path(__file__).parent / "fixtures" / "imports"  # made by tools/make_import_fixtures.py
 CASES = sorted(path.stem for path in FIXTURES.glob("*.pth"))
@@ -22,6 +23,31 @@ def test_the_picture_is_pytorchs(case):
 @pytest.mark.parametrize("name", recognition.architectures())
 def test_every_architecture_has_a_picture_of_pytorchs(name):
     assert [case for case in CASES if case.partition("-")[0] == name]
+
+
+def test_a_deconvolution_that_keeps_no_area_even_needs_the_scale():
+    path = FIXTURES / "fsrcnn-x3.pth"
+    tensors = torch_file.read(path)
+    tensors["last_part.weight"] = np.random.default_rng(0).normal(size=tensors["last_part.weight"].shape)
+    with pytest.raises(InputError, match="does not tell its scale"):
+        recognition.recognise(tensors, path)
+    assert recognition.recognise(tensors, path, scale=4)[1].options["scale"] == 4
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ("ecbsr-grey-x2", "backbone.1.conv1x1_sby.mask"),
+        ("sesr-trained-x2", "anchor.net.weight"),
+        ("sesr-grey-x4", "anchor.net.bias"),
+    ],
+)
+def test_constants_that_are_not_the_authors_are_refused(case, name):
+    path = FIXTURES / f"{case}.pth"
+    tensors = torch_file.read(path)
+    tensors[name] = tensors[name][::-1] + 1
+    with pytest.raises(InputError, match="can't be imported"):
+        recognition.recognise(tensors, path)
 
 
 def _imported(path: Path) -> keras.Model:

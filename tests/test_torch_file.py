@@ -82,6 +82,158 @@ def test_a_checkpoint_gives_its_averaged_weights(tmp_path):
     np.testing.assert_array_equal(found["x"], NUMBERS)
 
 
+WRAPPERS = ["params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net", "generator", "netG"]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrappers_are_seen_through(tmp_path, wrapper):
+    saved = {"step": 7, "optimizer": {"lr": 1e-4}, wrapper: {"x": torch_files.tensor(NUMBERS)}}
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", saved))) == ["x"]
+
+
+def test_a_single_name_is_seen_through_whatever_it_is(tmp_path):
+    saved = {"whatever": {"state_dict": {"x": torch_files.tensor(NUMBERS)}}}
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", saved))) == ["x"]
+
+
+def test_a_wrapper_without_tensors_is_passed_over(tmp_path):
+    saved = {"params": {"lr": 1e-4}, "state_dict": {"x": torch_files.tensor(NUMBERS)}}
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", saved))) == ["x"]
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path):
+    saved: dict = {"step": 7}
+    saved["model"] = saved["net"] = saved
+    with pytest.raises(InputError, match="holds no dict of tensors"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", saved))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "netG.", "netG.module.", "module.module."])
+def test_a_prefix_that_all_names_have_is_taken_off(tmp_path, prefix):
+    saved = {f"{prefix}{name}": torch_files.tensor(NUMBERS) for name in ("a.weight", "module.b")}
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", saved))) == ["a.weight", "module.b"]
+
+
+def test_a_prefix_that_some_names_lack_stays(tmp_path):
+    saved = {name: torch_files.tensor(NUMBERS) for name in ("module.a", "b")}
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", saved))) == ["module.a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u2028b", "x" * 1000])
+def test_a_name_that_is_no_line_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"x\.pth: holds a tensor of the name") as caught:
+        torch_file.read(torch_files.save(tmp_path / "x.pth", {name: torch_files.tensor(NUMBERS)}))
+    assert str(caught.value).isprintable()
+
+
+def test_the_rebuilding_of_old_versions_is_known(tmp_path):
+    path = torch_files.save(tmp_path / "x.pth", {"x": torch_files.tensor(NUMBERS)}, legacy=True)
+    path.write_bytes(path.read_bytes().replace(b"_rebuild_tensor_v2\n", b"_rebuild_tensor\n"))
+    np.testing.assert_array_equal(torch_file.read(path)["x"], NUMBERS)
+
+
+def test_a_torchscript_program_is_refused(tmp_path):
+    path = torch_files.save(tmp_path / "x.pt", {"x": torch_files.tensor(NUMBERS)})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/constants.pkl", b"")
+    with pytest.raises(InputError, match=r"x\.pt: is a TorchScript program"):
+        torch_file.read(path)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    text, storages = pickle.dumps({}), [Storage("FloatStorage", bytes(10**7), 10**7 // 4)]
+    path = torch_files.write_zip(tmp_path / "x.pth", text, storages, zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=r"x\.pth: is a compressed zip archive"):
+        torch_file.read(path)
+
+
+def test_entries_that_lie_in_one_another_are_refused(tmp_path):
+    """Each storage's bytes hold all later entries, so that together they would be many times the file."""
+    path, marks = tmp_path / "x.pth", [f"<<entry {n:04}>>".encode() for n in range(200)]
+    saved = {str(n): torch_files.tensor(np.frombuffer(mark, np.uint8), "ByteStorage") for n, mark in enumerate(marks)}
+    whole = torch_files.save(path, saved).read_bytes()
+    last = whole.index(b"PK\x01\x02")
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    for entry in entries[2:]:  # the directory claims that each reaches to the end
+        start = whole.index(entry.filename.encode(), last) - 46
+        size = last - entry.header_offset - 30 - len(entry.filename)
+        whole = whole[: start + 20] + size.to_bytes(4, "little") * 2 + whole[start + 28 :]
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"x\.pth: is truncated or damaged"):
+        torch_file.read(path)
+
+
+def test_an_element_repeated_without_end_is_refused(tmp_path):
+    storage = Storage("FloatStorage", NUMBERS.tobytes(), NUMBERS.size)
+    path = torch_files.save(tmp_path / "x.pth", {"x": Tensor(storage, 0, (2**40,), (0,))})
+    with pytest.raises(InputError, match="claims tensors of more than 8 times its own size"):
+        torch_file.read(path)
+
+
+def test_a_storage_under_many_names_is_refused(tmp_path):
+    shared = torch_files.tensor(np.zeros(10**6, np.float32))
+    path = torch_files.save(tmp_path / "x.pth", {f"x{n}": shared for n in range(1000)})
+    with pytest.raises(InputError, match="claims tensors of more than 8 times its own size"):
+        torch_file.read(path)
+
+
+def pairs(count: int) -> bytes:
+    """OrderedDict and a list of pairs, which Python 2 calls it with, noted under 0 and 1."""
+    items = b"".join(b"M" + n.to_bytes(2, "little") + b"N\x86" for n in range(count))
+    return b"ccollections\nOrderedDict\nq\x00](" + items + b"eq\x01"
+
+
+BOMBS = {
+    "a memo of 64 GB": b"\x80\x02Nr\xff\xff\xff\xff.",
+    "a memo by text": b"Np4294967295\n0}.",
+    "a deep tuple as a key": b"\x80\x02}" + b")" + b"\x85" * 3 * 10**5 + b"Ns.",
+    "a deep list": b"\x80\x02]" + b"]" * 10**5 + b"a" * 10**5 + b".",
+    "millions of tuples": b"\x80\x02(" + b")" * 2 * 10**6 + b"t.",
+    "a long integer that there is not": b"\x80\x02\x8b\xff\xff\xff\x7f.",
+    "bytes that there are not": b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b".",
+    "an array that there is not": b"\x80\x05\x96" + (2**36).to_bytes(8, "little") + b".",
+    "a text that there is not": b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b".",
+    "an integer of a million digits": b"L" + b"9" * 10**6 + b"L\n.",
+    "one list copied again and again": b"\x80\x02" + pairs(2**16) + b"h\x00h\x01\x85R" * 10**4 + b".",
+    "keys that collide": b"\x80\x02}(" + b"".join(
+        b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(10**5)
+    ) + b"u.",
+    "attributes of a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x03\x00\x00\x00abcNsb.",
+    "nothing on the stack": b"\x80\x02.",
+    "a mark that there is not": b"\x80\x02}u.",
+    "more than the mark leaves": b"\x80\x02}(}s.",
+    "an extension": b"\x80\x02\x82\x01.",
+    "a persistent tuple": b"\x80\x02" + b")" + b"\x85" * 10**5 + b"Q.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_pickle_that_would_explode_is_refused(tmp_path, bomb):
+    path = torch_files.write_zip(tmp_path / "x.pth", BOMBS[bomb])
+    with pytest.raises(InputError, match=r"x\.pth: (is truncated|holds a pickle of more|holds no dict)") as caught:
+        torch_file.read(path)
+    assert "\n" not in str(caught.value)
+
+
+class Python2Dict:
+    """An OrderedDict as Python 2 pickles it: a call with the list of its pairs."""
+
+    def __init__(self, *pairs):
+        self.pairs = [list(pair) for pair in pairs]
+
+    def __reduce__(self):
+        return OrderedDict, (self.pairs,)
+
+
+@FORMATS
+def test_an_ordered_dict_of_python_2_is_read(tmp_path, legacy):
+    saved = Python2Dict(("b", torch_files.tensor(NUMBERS)), ("a", torch_files.tensor(-NUMBERS)))
+    found = torch_file.read(torch_files.save(tmp_path / "x.pth", saved, legacy=legacy))
+    assert list(found) == ["b", "a"]
+    np.testing.assert_array_equal(found["a"], -NUMBERS)
+
+
 def test_what_was_read_may_be_written_to(tmp_path):
     found = torch_file.read(torch_files.save(tmp_path / "x.pth", {"x": torch_files.tensor(NUMBERS)}))
     found["x"] += 1

@@ -7,6 +7,7 @@ import sys
 import types
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -61,7 +62,7 @@ def save(path: Path, tree: object, *, legacy: bool = False) -> Path:
         setattr(stand_ins["torch._utils"], name, stand_in)
     with mock.patch.dict(sys.modules, stand_ins):
         text, storages = _pickled(tree, stand_ins["torch"], legacy)
-    (_write_legacy if legacy else _write_zip)(path, text, storages)
+    (write_legacy if legacy else write_zip)(path, text, storages)
     return path
 
 
@@ -82,17 +83,21 @@ def _pickled(tree: object, torch: types.ModuleType, legacy: bool) -> tuple[bytes
     return text.getvalue(), storages
 
 
-def _write_zip(path: Path, text: bytes, storages: list[Storage]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+def write_zip(path: Path, text: bytes, storages: Sequence[Storage] = (), compression: int = zipfile.ZIP_STORED) -> Path:
+    """Writes the new format around a pickle; returns the path."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", text)
         archive.writestr("archive/byteorder", "little")
         for key, storage in enumerate(storages):
             archive.writestr(f"archive/data/{key}", storage.data)
+    return path
 
 
-def _write_legacy(path: Path, text: bytes, storages: list[Storage]) -> None:
+def write_legacy(path: Path, text: bytes, storages: Sequence[Storage] = ()) -> Path:
+    """Writes the format of before PyTorch 1.6 around a pickle; returns the path."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     head = [pickle.dumps(part, protocol=2) for part in (torch_file.MAGIC_NUMBER, 1001, system)]
     keys = pickle.dumps([str(key) for key in range(len(storages))], protocol=2)
     data = [struct.pack("<q", storage.elements) + storage.data for storage in storages]
     path.write_bytes(b"".join([*head, text, keys, *data]))
+    return path

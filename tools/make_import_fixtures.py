@@ -1,7 +1,7 @@
 """Makes tests/fixtures/imports: tiny networks of PyTorch with random weights, a picture, and what they make of it.
 
-The networks are spandrel's where it has the architecture, else those in tools/import_fixtures, written from the papers and
-the authors' names of modules; nothing of sr_keras takes part. It needs PyTorch, in an environment of its own:
+The networks are spandrel's where it has the architecture, else those in tools/import_fixtures, written from the papers
+and the authors' names of modules; nothing of sr_keras takes part. It needs PyTorch, in an environment of its own:
 
     python3 -m venv /tmp/torch-env && /tmp/torch-env/bin/pip install torch torchvision spandrel
     /tmp/torch-env/bin/python tools/make_import_fixtures.py [NAME ...]
@@ -20,9 +20,10 @@ FOLDER = Path(__file__).parent.parent / "tests" / "fixtures" / "imports"
 
 
 def main() -> None:
-    """Writes `<architecture>-<case>.pth` and `.npz` (NHWC: lr in 0..255, sr about 0..1) for every case, or for the named files."""
+    """Writes `<architecture>-<case>.pth` and `.npz` (NHWC: lr in 0..255, sr about 0..1), all or the named ones."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    names = sorted(module.name for module in pkgutil.iter_modules(import_fixtures.__path__))
+    modules = (module.name for module in pkgutil.iter_modules(import_fixtures.__path__))
+    names = sorted(name for name in modules if not name.startswith("_"))
     for architecture in [name for name in names if not sys.argv[1:] or name in sys.argv[1:]]:
         for case in importlib.import_module(f"import_fixtures.{architecture}").cases():
             _write(f"{architecture}-{case.name}", case)
@@ -44,7 +45,7 @@ def _write(name: str, case: import_fixtures.Case) -> None:
     lr_file, sr_file = (t.numpy().transpose(0, 2, 3, 1) for t in (pixels, sr))
     np.savez_compressed(FOLDER / f"{name}.npz", lr=lr_file.astype(np.uint8), sr=sr_file.astype(np.float32))
     sizes = [(FOLDER / f"{name}{ending}").stat().st_size for ending in (".pth", ".npz")]
-    print(f"{name}: {sum(sizes) / 1000:.1f} kB, {lr.shape[2:]} -> {sr.shape[2:]}, {float(sr.min()):.2f}..{float(sr.max()):.2f}")
+    print(f"{name}: {sum(sizes) / 1000:.1f} kB, {tuple(sr.shape[2:])}, {float(sr.min()):.2f}..{float(sr.max()):.2f}")
 
 
 def _random(key: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

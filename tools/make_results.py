@@ -16,7 +16,6 @@ from sr_keras.files import write_json, write_whole
 
 ROOT = Path(__file__).parent.parent
 SETS = ("Set5", "Set14")
-HD = 1280 * 720
 Metrics = Mapping[str, zoo.Figures]  # by data set
 
 
@@ -50,18 +49,10 @@ def metrics(model: str, data: Path, scale: int | None = None) -> Metrics:
 
 def multiply_adds(name: str) -> float:
     """Returns the multiply-adds of shipped weights, in G, for an output of 1280x720."""
-    import keras
-
     import sr_keras
+    from sr_keras.multiply_adds import at_hd
 
-    side = 12
-    network = sr_keras.load(name)
-    sized = keras.models.clone_model(network, input_tensors=keras.Input((side, side, network.input_shape[3])))
-    convolutions = [layer for layer in sized.layers if isinstance(layer, keras.layers.Conv2D)]
-    each = sum(
-        layer.kernel.shape.num_elements() * layer.output.shape[1] * layer.output.shape[2] for layer in convolutions
-    )
-    return each / (side * zoo.card(name).scale) ** 2 * HD / 1e9
+    return at_hd(sr_keras.load(name), zoo.card(name).scale) / 1e9
 
 
 def published() -> dict:

@@ -38,6 +38,43 @@ class PadToMultiple(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("sr_keras")
+class ReflectToMultiple(keras.layers.Layer):
+    """Reflects `[B, H, W, C]` at its last row and column until H and W are multiples of `factor`.
+
+    The last row itself is not repeated. A picture that is shorter than what it lacks is reflected to and fro.
+
+    Raises:
+        ValueError: if `factor` is not a whole number of 2 or more.
+    """
+
+    radius = 0  # what is reflected lies nearer than where it stands
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = _checked(factor, least=2)
+
+    def call(self, image):
+        for axis in (1, 2):
+            length = ops.shape(image)[axis]
+            if isinstance(length, int) and length % self.factor == 0:
+                continue
+            period = ops.maximum(2 * length - 2, 1)
+            place = tf.range(self._multiple(length)) % period
+            image = tf.gather(image, tf.minimum(place, period - place), axis=axis)
+        return image
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and self._multiple(height), width and self._multiple(width), channels
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+    def _multiple(self, length):
+        return (length + self.factor - 1) // self.factor * self.factor
+
+
+@keras.saving.register_keras_serializable("sr_keras")
 class CropToSize(keras.layers.Layer):
     """Cuts the bottom and the right of `sr` in `[sr, lr]`: to `[B, factor*H, factor*W, C]` for an `lr` of HxW.
 
@@ -91,7 +128,8 @@ class PadToLeast(keras.layers.Layer):
         missing = [self._missing(length) for length in ops.shape(image)[1:3]]
         if all(isinstance(length, int) and not length for length in missing):
             return image
-        return tf.pad(image, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)])
+        padded = tf.pad(image, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)])
+        return tf.reshape(padded, (*tf.unstack(tf.shape(padded))[:3], image.shape[-1]))  # TFLite forgets C otherwise
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

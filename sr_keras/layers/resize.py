@@ -1,4 +1,4 @@
-"""Enlargement by cubic interpolation (Keys, 1981), and to the size of another tensor, as Keras layers."""
+"""Interpolation as Keras layers: cubic (Keys, 1981) and linear by a fixed factor, and to the size of a tensor."""
 
 import keras
 import numpy as np
@@ -8,55 +8,120 @@ from keras import ops
 from sr_keras import resize
 
 
-@keras.saving.register_keras_serializable("sr_keras")
-class Bicubic(keras.layers.Layer):
-    """Enlarges `[B, H, W, C]` to `[B, scale*H, scale*W, C]` like MATLAB's `imresize`.
+class _Interpolation(keras.layers.Layer):
+    """Resizes `[B, H, W, C]` by `scale / stride` with one fixed convolution and `depth_to_space`, in float32.
 
-    Half-pixel centres, a = -0.5, the border clamped. One fixed convolution and `depth_to_space`, because
-    TFLite has no bicubic operation; always in float32.
+    Half-pixel centres, the border clamped. Each `stride` x `stride` pixels become `scale` x `scale`, from what lies up
+    to `radius` further: all three are read by sr_keras.receptive_field.
+    """
+
+    scale: int
+    stride: int = 1
+    radius: int
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def kernel(self, distance: np.ndarray) -> np.ndarray:
+        """Weighs pixels by their distance, in pixels."""
+        raise NotImplementedError
+
+    def build(self, input_shape):
+        taps = np.arange(-self.radius, self.stride + self.radius)
+        centres = (np.arange(self.scale) + 0.5) * self.stride / self.scale - 0.5
+        weights, channels = self.kernel(taps[:, None] - centres), input_shape[-1]
+        phases = np.einsum("yp,xq,ab->yxapqb", weights, weights, np.eye(channels))
+        self._kernel = phases.reshape(len(taps), len(taps), channels, self.scale**2 * channels).astype("float32")
+
+    def call(self, image):
+        top, bottom = [image[:, :1]] * self.radius, [image[:, -1:]] * self.radius
+        image = ops.concatenate([*top, image, *bottom], axis=1)
+        left, right = [image[:, :, :1]] * self.radius, [image[:, :, -1:]] * self.radius
+        image = ops.concatenate([*left, image, *right], axis=2)
+        image = ops.conv(image, self._kernel, strides=self.stride, padding="valid", data_format="channels_last")
+        return image if self.scale == 1 else ops.depth_to_space(image, self.scale, data_format="channels_last")
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        height, width = (length and length // self.stride * self.scale for length in (height, width))
+        return batch, height, width, channels
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class Bicubic(_Interpolation):
+    """Enlarges `[B, H, W, C]` to `[B, scale*H, scale*W, C]` like MATLAB's `imresize`: cubic, a = -0.5.
+
+    Not by a resize operation, because TFLite has no bicubic one.
 
     Raises:
         ValueError: if `scale` is not a whole number of 2 or more.
     """
 
-    radius = 2  # input pixels that it looks at on either side; read by sr_keras.receptive_field
+    radius = 2
 
     def __init__(self, scale: int, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        if scale != int(scale) or scale < 2:
-            raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
-        self.scale = int(scale)
+        super().__init__(**kwargs)
+        self.scale = _checked(scale)
 
-    def build(self, input_shape):
-        self._kernel = _kernel(self.scale, channels=input_shape[-1])
-
-    def call(self, image):
-        image = _replicate_border(image)
-        phases = ops.conv(image, self._kernel, padding="valid", data_format="channels_last")
-        return ops.depth_to_space(phases, self.scale, data_format="channels_last")
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height and height * self.scale, width and width * self.scale, channels
+    def kernel(self, distance):
+        return resize.KERNELS["bicubic"][0](distance)
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}
 
 
-def _kernel(scale: int, channels: int) -> np.ndarray:
-    """Returns the weights of every phase, `[5, 5, C, scale*scale*C]`, as `depth_to_space` wants them."""
-    taps = np.arange(-Bicubic.radius, Bicubic.radius + 1)
-    centres = (np.arange(scale) + 0.5) / scale - 0.5
-    weights = resize.KERNELS["bicubic"][0](taps[:, None] - centres)
-    kernel = np.einsum("yp,xq,ab->yxapqb", weights, weights, np.eye(channels))
-    return kernel.reshape(len(taps), len(taps), channels, scale * scale * channels).astype("float32")
+@keras.saving.register_keras_serializable("sr_keras")
+class Bilinear(_Interpolation):
+    """Enlarges `[B, H, W, C]` to `[B, scale*H, scale*W, C]` linearly, as PyTorch's `interpolate` does.
+
+    Raises:
+        ValueError: if `scale` is not a whole number of 2 or more.
+    """
+
+    radius = 1
+
+    def __init__(self, scale: int, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = _checked(scale)
+
+    def kernel(self, distance):
+        return resize.KERNELS["bilinear"][0](distance)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
 
 
-def _replicate_border(x):
-    top, bottom = x[:, :1], x[:, -1:]
-    x = ops.concatenate([top, top, x, bottom, bottom], axis=1)
-    left, right = x[:, :, :1], x[:, :, -1:]
-    return ops.concatenate([left, left, x, right, right], axis=2)
+@keras.saving.register_keras_serializable("sr_keras")
+class CubicReduction(_Interpolation):
+    """Reduces `[B, stride*h, stride*w, C]` to `[B, scale*h, scale*w, C]` cubically, a = -0.75, without antialiasing.
+
+    This is what ncnn's and PyTorch's bicubic interpolation do.
+
+    Raises:
+        ValueError: unless `1 <= scale < stride`, whole numbers.
+    """
+
+    radius = 1
+
+    def __init__(self, scale: int, stride: int, **kwargs):
+        super().__init__(**kwargs)
+        if not 1 <= scale < stride or (scale, stride) != (int(scale), int(stride)):
+            raise ValueError(f"scale and stride must be whole numbers, 1 <= scale < stride, got {scale} and {stride}.")
+        self.scale, self.stride = int(scale), int(stride)
+
+    def kernel(self, distance):
+        x, a = np.abs(distance), -0.75
+        near = ((a + 2) * x - (a + 3)) * x**2 + 1
+        return np.where(x <= 1, near, np.where(x < 2, a * (((x - 5) * x + 8) * x - 4), 0.0))
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "stride": self.stride}
+
+
+def _checked(scale: int) -> int:
+    if scale != int(scale) or scale < 2:
+        raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
+    return int(scale)
 
 
 @keras.saving.register_keras_serializable("sr_keras")

@@ -7,8 +7,11 @@ import keras
 from keras import ops
 
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D
+from sr_keras.layers.contrast import Contrast
 from sr_keras.layers.multiple import PadToLeast
 from sr_keras.layers.resize import ResizeLike
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # red, green, blue of the 800 training pictures
 
 
 def conv(
@@ -19,15 +22,18 @@ def conv(
     gain: float = 2.0,
     use_bias: bool = True,
     expansion: int = 0,
+    width: int = 0,
     dtype: str | None = None,
     name: str | None = None,
 ) -> keras.layers.Conv2D:
     """Makes a convolution that keeps the size; its kernel starts with variance `gain / fan_in` (He: 2).
 
-    With an `expansion` it is trained as a block that many times as wide (`layers.collapsible_conv`).
+    With an `expansion` it is trained as a block that many times as wide, with a `width` as one so wide
+    (`layers.collapsible_conv`).
     """
-    wide = partial(CollapsibleConv2D, expansion=expansion, residual=gain >= 1.0)  # no identity where it starts small
-    return (wide if expansion else keras.layers.Conv2D)(
+    size: dict[str, int] = {"width": width} if width else {"expansion": expansion}
+    wide = partial(CollapsibleConv2D, **size, residual=gain >= 1.0)  # no identity where it starts small
+    return (wide if expansion or width else keras.layers.Conv2D)(
         filters,
         kernel_size,
         padding="same",
@@ -99,4 +105,11 @@ def spatial_attention(x, filters: int, name: str, *, deep: bool = False):
     inner = ResizeLike()([inner, reduced])
     inner = keras.layers.Add()([inner, conv(filters, 1, gain=1.0, name=f"{name}.conv_f")(reduced)])
     weights = conv(x.shape[-1], 1, gain=1.0, activation="sigmoid", name=f"{name}.conv4")(inner)
+    return keras.layers.Multiply()([x, weights])
+
+
+def contrast_attention(x, filters: int, name: str):
+    """Weighs the channels of `[B, H, W, C]` by their mean and contrast (CCA; Hui et al., 2019, arXiv 1909.11856)."""
+    inner = conv(filters, 1, activation="relu", name=f"{name}.conv_du.0")(Contrast()(x))
+    weights = conv(x.shape[-1], 1, gain=1.0, activation="sigmoid", name=f"{name}.conv_du.2")(inner)
     return keras.layers.Multiply()([x, weights])

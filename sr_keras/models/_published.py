@@ -76,3 +76,55 @@ def root(filters: int, channels: int) -> int:
 def without(tensors: dict[str, np.ndarray], pattern: str) -> list[np.ndarray]:
     """Takes the tensors out whose whole name matches `pattern`, and returns them."""
     return [tensors.pop(name) for name in [name for name in tensors if re.fullmatch(pattern, name)]]
+
+
+def merged_weight_norm(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Returns the tensors with weight normalisation (Salimans and Kingma, 2016) multiplied out: `g * v / |v|`.
+
+    Both of PyTorch's pairs of names are known, `weight_g` with `weight_v` and those of its parametrizations. The norm
+    is over the axes of which `g` has one.
+
+    Raises:
+        InputError: if a kernel is there normalised and plain.
+    """
+    merged = dict(tensors)
+    pairs = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
+    for length, direction in pairs:
+        for name, v in tensors.items():
+            layer = name.removesuffix(direction)
+            if layer == name or (g := tensors.get(layer + length)) is None:
+                continue
+            if f"{layer}weight" in merged:
+                raise InputError(f"tensor '{layer}weight' is there under two names; give a file of one network.")
+            g, v = g.astype(np.float64), v.astype(np.float64)
+            if g.ndim not in (0, v.ndim) or np.broadcast_shapes(g.shape, v.shape) != v.shape:
+                raise ValueError(f"'{layer}{length}' does not fit its kernel")
+            axes = tuple(k for k, n in enumerate(g.shape) if n == 1) if g.ndim else None
+            with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused later
+                merged[f"{layer}weight"] = (g * v / np.sqrt(np.sum(v**2, axes, keepdims=True))).astype(np.float32)
+            del merged[name], merged[layer + length]
+    return merged
+
+
+def without_mean_shift(tensors: Tensors, mean: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Takes the fixed 1x1 convolutions `sub_mean` and `add_mean` out, which must shift by `mean` and no more.
+
+    Returns the other tensors and what there is to note.
+
+    Raises:
+        InputError: if they do anything else.
+    """
+    left = dict(tensors)
+    for name, sign in (("sub_mean", -1.0), ("add_mean", 1.0)):
+        if f"{name}.weight" not in left and f"{name}.bias" not in left:
+            continue
+        weight, bias = (left.pop(f"{name}.{part}").astype(np.float64) for part in ("weight", "bias"))
+        expected = sign * np.asarray(mean)
+        if not np.allclose(weight.reshape(len(bias), -1), np.eye(len(bias)), atol=1e-3) or not np.allclose(
+            bias, expected, atol=2e-3 * np.abs(expected).max()
+        ):
+            raise InputError(
+                f"'{name}' shifts colours by {bias.round(3).tolist()}, not by {expected.round(3).tolist()}."
+            )
+    shifted = len(left) < len(tensors)
+    return left, ("sub_mean and add_mean: the mean of DIV2K, fixed in the network",) if shifted else ()

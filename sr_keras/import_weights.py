@@ -1,0 +1,167 @@
+"""`python -m sr_keras.import_weights`: makes a run folder of weights that PyTorch or ncnn programs ship."""
+
+import argparse
+import hashlib
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sr_keras import cli
+from sr_keras.errors import InputError
+from sr_keras.run import Run
+
+if TYPE_CHECKING:  # every heavy import is inside a function, so that --help answers at once
+    import keras
+
+    from sr_keras.config import Config
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was made: the architecture, the run's config, which layer took each tensor, and what was not taken as it is.
+
+    `agreement` is the PSNR in dB between a photograph and what the network made of it, reduced again: below about 25
+    the colours or their range are wrong.
+    """
+
+    architecture: str
+    config: "Config"
+    network: "keras.Model"
+    taken: dict[str, str]
+    notes: tuple[str, ...]
+    agreement: float
+
+
+def import_weights(file: Path, run: Run, *, architecture: str | None = None, scale: int | None = None) -> Imported:
+    """Recognises the weights in `file`, fills the network that they are of, and writes it as the run folder `run`.
+
+    `file` is a .pth or .pt of `torch.save`, a .safetensors, or an ncnn .param with its .bin beside it. `architecture`,
+    the name of a model, settles what the tensors leave open, and so does `scale` for networks that serve several.
+    Raises `InputError` for a file that can't be read, is of no architecture known here, lacks a tensor or has one too
+    many, and if there is something at `run` already; nothing is left there then.
+    """
+    from sr_keras import _players as players
+    from sr_keras import config as config_file
+    from sr_keras import recognition, zoo
+
+    if zoo.find(run.folder):
+        raise InputError(f"{run.folder}: is the name of weights that ship; take another -o.")
+    if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+        raise InputError(f"{run.folder}: is there already; take another -o, or remove it.")
+    name, found = recognition.recognise(recognition.read(file), file, architecture, scale)
+    config = config_file.parse(_settings(name, dict(found.options), file), where=str(file))
+    network = players.float_network(config, found.options["channels"])
+    taken = recognition.fill(network, found.tensors, file)
+    imported = Imported(name, config, network, taken, found.notes, _agreement(network, config.scale, file))
+    _write(imported, file, run)
+    return imported
+
+
+def _settings(name: str, options: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Returns the config of a run that goes on from the weights, gently."""
+    scale, channels = options.pop("scale"), options.pop("channels")
+    if channels not in (1, 3):
+        raise InputError(f"{file}: is for pictures of {channels} channels; here they have 3 (RGB) or 1 (luminance).")
+    rate = {"learning_rate": 1e-5, "schedule": {"name": "cosine", "warmup": 100}}
+    return {
+        "scale": scale, "model": {"name": name, **options}, "train": rate,
+        "data": {"channels": "rgb" if channels == 3 else "y", "patch": 48 * scale},
+    }  # fmt: skip
+
+
+def _agreement(network: "keras.Model", scale: int, file: Path) -> float:
+    """Enlarges a photograph, reduces the result and compares. Raises `InputError` if it is not finite."""
+    import numpy as np
+
+    from sr_keras import embedded, image, metrics, predictor, resize
+
+    lr = resize.imresize(embedded.photographs("valid").picture(0)[:192, :192], 1 / 2)
+    predict = predictor.of_keras(network, str(file))
+    sr = predict(image.with_channels(lr, predict.channels))
+    if not np.isfinite(sr).all():
+        raise InputError(f"{file}: makes numbers that are not finite of a photograph; it can't be of use.")
+    back = resize.imresize(image.from_float(sr, np.uint8), 1 / scale) if scale > 1 else image.from_float(sr, np.uint8)
+    return metrics.psnr(image.with_channels(lr, predict.channels), back)
+
+
+def _write(imported: Imported, file: Path, run: Run) -> None:
+    """Makes the folder beside its place and renames it, so that it is there whole or not at all."""
+    from sr_keras import __version__, files
+    from sr_keras import config as config_file
+
+    record = {
+        "file": file.name, "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "architecture": imported.architecture, "parameters": imported.network.count_params(),
+        "agreement": imported.agreement, "notes": imported.notes, "layers": imported.taken, "sr_keras": __version__,
+    }  # fmt: skip
+    with files.writing(run.folder):
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Run(Path(tempfile.mkdtemp(dir=run.folder.parent, prefix=f".{run.folder.name}.")))
+        try:
+            draft.folder.chmod(0o755)
+            imported.network.save(draft.generator)
+            draft.config.write_text(config_file.dump(imported.config), encoding="utf-8")
+            files.write_json(draft.imported, record)
+            if run.folder.exists():
+                run.folder.rmdir()
+            draft.folder.rename(run.folder)
+        finally:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+
+
+def table(tensors: "Mapping[str, str]") -> str:
+    """Returns a Markdown table of what was matched, names that differ by numbers in one row."""
+    groups: dict[str, list[str]] = {}
+    for name in tensors:
+        groups.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    rows = [[pattern if len(names) > 1 else names[0], str(len(names))] for pattern, names in groups.items()]
+    return cli.markdown(["tensors", "matched"], rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, imports and prints what was matched; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sr_keras.import_weights", description=__doc__)
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help=".pth, .pt, .safetensors, or .param with its .bin beside it"
+    )
+    parser.add_argument(
+        "--arch", metavar="NAME", help="the model that the weights are of (default: what they look like)"
+    )
+    parser.add_argument("--scale", type=cli.positive, metavar="N", help="of weights that serve several scales")
+    parser.add_argument(
+        "-o", "--output", metavar="RUN", type=Path, help="run folder to make (default: runs/<file's name>)"
+    )
+    options = parser.parse_args(argv)
+    return cli.run(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    run = Run(options.output or Path("runs") / options.file.stem)
+    found = import_weights(options.file, run, architecture=options.arch, scale=options.scale)
+    given = {key: value for key, value in found.config.model.model_dump().items() if key != "name"}
+    listed = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in given.items()
+    )
+    colours = "RGB" if found.config.data.channels == "rgb" else "luminance"
+    kind = f"{found.architecture} x{found.config.scale}, {colours}, {found.network.count_params():,} parameters"
+    print(f"{options.file}: {kind}")
+    print(f"{listed}\n\n{table(found.taken)}\n")
+    for note in found.notes:
+        print(f"left out {note}")
+    print(f"a photograph enlarged and reduced again: {found.agreement:.1f} dB from itself")
+    if found.agreement < 20:
+        print("warning: that is far; are the weights trained?", file=sys.stderr)
+    print(
+        f"{run.folder}: made; next: python -m sr_keras.upscale PICTURE --model {run.folder}\n"
+        f"fine-tuning: python -m sr_keras.train {run.config} start_from={run.folder} --run runs/finetuned"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

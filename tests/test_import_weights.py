@@ -1,0 +1,164 @@
+"""The verb import_weights: foreign files become run folders that every other verb takes; bad ones leave nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch_files
+from ncnn_reference import enlarged, real_esrgan
+
+from sr_keras import embedded, evaluate, image, import_weights, metrics, predictor, torch_file
+from sr_keras.run import Run
+
+FIXTURES = Path(__file__).parent / "fixtures" / "imports"
+SRVGG = FIXTURES / "srvgg-x2.pth"
+
+
+def test_a_run_folder_is_made_that_opens_as_any_other(tmp_path, capsys):
+    assert import_weights.main([str(SRVGG), "-o", str(tmp_path / "run")]) == 0
+    predict = predictor.open_model(tmp_path / "run")
+    with np.load(SRVGG.with_suffix(".npz")) as pair:
+        lr, sr = pair["lr"][0], pair["sr"][0]
+    np.testing.assert_allclose(predict(lr), np.clip(sr, 0, 1), atol=1e-4)
+    printed = capsys.readouterr().out
+    assert "srvgg x2, RGB, 1,734 parameters" in printed
+    assert "| body.*.weight |" in printed
+
+
+def test_the_folder_says_where_the_weights_come_from(tmp_path):
+    import_weights.main([str(SRVGG), "-o", str(tmp_path / "run")])
+    record = json.loads(Run(tmp_path / "run").imported.read_text())
+    assert record["file"] == "srvgg-x2.pth" and record["bytes"] == SRVGG.stat().st_size
+    assert record["layers"]["body.0.weight"] == "body.0"
+    assert set(record["layers"]) == set(torch_file.read(SRVGG))
+
+
+def test_the_default_folder_has_the_files_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert import_weights.main([str(SRVGG)]) == 0
+    assert Run(Path("runs/srvgg-x2")).generator.is_file()
+
+
+def test_a_network_on_luminance_says_so(tmp_path):
+    import_weights.main([str(FIXTURES / "srvgg-grey.pth"), "-o", str(tmp_path / "run")])
+    assert Run(tmp_path / "run").load_config().data.channels == "y"
+
+
+def test_training_goes_on_from_it(tmp_path, photographs):
+    from sr_keras import train
+
+    run = tmp_path / "run"
+    import_weights.main([str(SRVGG), "-o", str(run)])
+    small = ["train.epochs=1", "train.steps_per_epoch=1", "train.batch=1", "data.patch=32", *photographs]
+    tuned = tmp_path / "tuned"
+    assert train.main([str(run / "config.yaml"), f"start_from={run}", *small, "--run", str(tuned)]) == 0
+    before, after = (predictor.open_network(folder).get_weights() for folder in (run, tuned))
+    moved = max(np.abs(new - old).max() for new, old in zip(after, before, strict=True))
+    assert 0 < moved < 1e-3
+
+
+def _changed(tmp_path, change):
+    """Writes the file of SRVGG with other tensors."""
+    tensors = change({name: array.astype(np.float32) for name, array in torch_file.read(SRVGG).items()})
+    stored = {name: torch_files.tensor(array) for name, array in tensors.items()}
+    return torch_files.save(tmp_path / "changed.pth", stored)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: {**t, "body.2.bias": t["body.2.bias"][:3]}, "'body.2.bias' has the shape [3], which does not fit"),
+        (lambda t: {**t, "extra.weight": t["body.0.bias"]}, "the tensors 'extra.weight' [6] fit nothing in srvgg"),
+        (lambda t: {n: a for n, a in t.items() if n != "body.2.bias"}, "lacks 'body.2.bias'"),
+        (lambda t: {**t, "body.2.bias": t["body.2.bias"] * np.nan}, "'body.2.bias' holds numbers that are not finite"),
+        (lambda t: {f"other.{n}": a for n, a in t.items()}, "of no architecture known here ("),
+    ],
+)
+def test_tensors_that_do_not_fit_are_one_line_and_leave_nothing(change, said, tmp_path, capsys):
+    path = _changed(tmp_path, change)
+    assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["changed.pth"]
+
+
+def test_another_architecture_than_the_files_is_refused(tmp_path, capsys):
+    assert import_weights.main([str(SRVGG), "--arch", "edsr", "-o", str(tmp_path / "run")]) == 2
+    assert "which are not edsr's; they look like srvgg." in capsys.readouterr().err
+
+
+def test_an_unknown_architecture_is_refused_with_the_nearest(tmp_path, capsys):
+    assert import_weights.main([str(SRVGG), "--arch", "srvg", "-o", str(tmp_path / "run")]) == 2
+    assert "(did you mean 'srvgg'?)" in capsys.readouterr().err
+
+
+def test_another_scale_than_the_files_is_refused(tmp_path, capsys):
+    assert import_weights.main([str(SRVGG), "--scale", "3", "-o", str(tmp_path / "run")]) == 2
+    assert "enlarges 2 times, not 3; drop --scale" in capsys.readouterr().err
+
+
+def test_what_is_there_already_stays(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert import_weights.main([str(SRVGG), "-o", str(tmp_path / "run")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_name_that_ships_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert import_weights.main([str(SRVGG), "-o", "s-x2"]) == 2
+    assert "is the name of weights that ship" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "missing.param", "missing.safetensors"])
+def test_a_missing_file_is_one_line(name, tmp_path, capsys):
+    assert import_weights.main([str(tmp_path / name), "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert name in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(("scale", "psnr"), [(2, 38.07), (4, 32.24)])
+def test_rlfn_has_its_papers_figure(scale, psnr, data_root, tmp_path):
+    weights = data_root / "weights" / "RLFN" / f"rlfn_x{scale}.pth"
+    if not weights.is_file():
+        pytest.skip(f"no {weights}")
+    assert import_weights.main([str(weights), "-o", str(tmp_path / "run")]) == 0
+    assert evaluate.evaluate(str(tmp_path / "run"), data_root / "eval" / "Set5").psnr == pytest.approx(psnr, abs=0.01)
+
+
+def _agree_with_ncnn(name: str, tmp_path: Path) -> None:
+    param = real_esrgan() / f"{name}.param"
+    assert import_weights.main([str(param), "-o", str(tmp_path / "run")]) == 0
+    crop = embedded.photographs("valid").picture(0)[100:164, 100:164]
+    found = predictor.open_model(tmp_path / "run").network(image.to_float(crop)[None])[0]
+    assert metrics.psnr(enlarged(param, image.to_float(crop)) * 255.0, found * 255.0) > 45.0
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_animevideov3_makes_ncnns_picture(scale, tmp_path):
+    _agree_with_ncnn(f"realesr-animevideov3-x{scale}", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["realesrgan-x4plus", "realesrgan-x4plus-anime"])
+def test_x4plus_makes_ncnns_picture(name, tmp_path):
+    _agree_with_ncnn(name, tmp_path)
+
+
+def test_a_bin_of_another_param_is_refused(tmp_path, capsys):
+    models = real_esrgan()
+    (tmp_path / "mixed.param").write_bytes((models / "realesr-animevideov3-x4.param").read_bytes())
+    (tmp_path / "mixed.bin").write_bytes((models / "realesrgan-x4plus-anime.bin").read_bytes())
+    assert import_weights.main([str(tmp_path / "mixed.param"), "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert "mixed.bin" in printed and printed.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_photograph_enlarged_and_reduced_is_itself(tmp_path):
+    found = import_weights.import_weights(
+        real_esrgan() / "realesr-animevideov3-x4.param", Run(tmp_path / "run"), architecture="srvgg"
+    )
+    assert found.agreement > 25.0
