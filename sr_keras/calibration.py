@@ -11,7 +11,7 @@ from keras import ops
 
 from sr_keras import image
 from sr_keras.data import Pair
-from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantRescaling
+from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantPReLU, FakeQuantRescaling
 from sr_keras.quantize import is_relu, ranges
 
 Rule = Literal["minmax", "percentile", "mse"]
@@ -84,7 +84,7 @@ def calibrate(twin: keras.Model, pictures: Sequence[np.ndarray], *, rule: Rule =
 @contextmanager
 def bypassed(twin: keras.Model, *, but: Sequence[str] = ()) -> Iterator[None]:
     """Lets the twin compute as the float network does, the layers named in `but` aside, when it is called eagerly."""
-    kinds = (FakeQuant, FakeQuantConv2D, FakeQuantRescaling)
+    kinds = (FakeQuant, FakeQuantConv2D, FakeQuantPReLU, FakeQuantRescaling)
     layers = [layer for layer in twin.layers if isinstance(layer, kinds)]
     for layer in layers:
         layer.bypass = layer.name not in but

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sr_keras import cli
@@ -25,8 +26,7 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
 class Imported:
     """What was made: the architecture, the run's config, which layer took each tensor, and what was not taken as it is.
 
-    `agreement` is the PSNR in dB between a photograph and what the network made of it, reduced again: below about 25
-    the colours or their range are wrong.
+    `agreement` is the PSNR in dB between a photograph and what the network made of it, reduced again.
     """
 
     architecture: str
@@ -37,11 +37,20 @@ class Imported:
     agreement: float
 
 
-def import_weights(file: Path, run: Run, *, architecture: str | None = None, scale: int | None = None) -> Imported:
+def import_weights(
+    file: Path,
+    run: Run,
+    *,
+    architecture: str | None = None,
+    scale: int | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Imported:
     """Recognises the weights in `file`, fills the network that they are of, and writes it as the run folder `run`.
 
     `file` is a .pth or .pt of `torch.save`, a .safetensors, or an ncnn .param with its .bin beside it. `architecture`,
-    the name of a model, settles what the tensors leave open, and so does `scale` for networks that serve several.
+    the name of a model, settles what the tensors leave open, and so does `scale` for networks that serve several;
+    `options` of the model replace what was assumed where no tensor tells, such as a pixel range.
+
     Raises `InputError` for a file that can't be read, is of no architecture known here, lacks a tensor or has one too
     many, and if there is something at `run` already; nothing is left there then.
     """
@@ -54,7 +63,7 @@ def import_weights(file: Path, run: Run, *, architecture: str | None = None, sca
     if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
         raise InputError(f"{run.folder}: is there already; take another -o, or remove it.")
     name, found = recognition.recognise(recognition.read(file), file, architecture, scale)
-    config = config_file.parse(_settings(name, dict(found.options), file), where=str(file))
+    config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
     network = players.float_network(config, found.options["channels"])
     taken = recognition.fill(network, found.tensors, file)
     imported = Imported(name, config, network, taken, found.notes, _agreement(network, config.scale, file))
@@ -126,8 +135,9 @@ def table(tensors: "Mapping[str, str]") -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, imports and prints what was matched; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.import_weights", description=__doc__)
+    parser.add_argument("file", metavar="FILE", type=Path, help=".pth, .pt, .safetensors, or .param with its .bin")
     parser.add_argument(
-        "file", metavar="FILE", type=Path, help=".pth, .pt, .safetensors, or .param with its .bin beside it"
+        "overrides", nargs="*", metavar="key=value", help="options of the model that no tensor tells, as pixel_range=1"
     )
     parser.add_argument(
         "--arch", metavar="NAME", help="the model that the weights are of (default: what they look like)"
@@ -136,23 +146,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--output", metavar="RUN", type=Path, help="run folder to make (default: runs/<file's name>)"
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     return cli.run(lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:
+    from sr_keras import config as config_file
+
     run = Run(options.output or Path("runs") / options.file.stem)
-    found = import_weights(options.file, run, architecture=options.arch, scale=options.scale)
-    given = {key: value for key, value in found.config.model.model_dump().items() if key != "name"}
-    listed = ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in given.items()
-    )
+    given = config_file.pairs(options.overrides)
+    found = import_weights(options.file, run, architecture=options.arch, scale=options.scale, options=given)
+    built = {key: value for key, value in found.config.model.model_dump().items() if key != "name"}
+    listed = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in built.items())
     colours = "RGB" if found.config.data.channels == "rgb" else "luminance"
     kind = f"{found.architecture} x{found.config.scale}, {colours}, {found.network.count_params():,} parameters"
     print(f"{options.file}: {kind}")
     print(f"{listed}\n\n{table(found.taken)}\n")
     for note in found.notes:
-        print(f"left out {note}")
+        print(note)
     print(f"a photograph enlarged and reduced again: {found.agreement:.1f} dB from itself")
     if found.agreement < 20:
         print("warning: that is far; are the weights trained?", file=sys.stderr)

@@ -135,10 +135,10 @@ def _options(words: list[str]) -> Options:
         number, values = _number(key), [_number(part) for part in text.split(",")]
         if not equals or not isinstance(number, int) or None in values:
             raise InputError(f"has {word[:40]!a}, which is no option")
-        is_array = number <= _ARRAY
+        is_array, count = number <= _ARRAY, 1
         if is_array:
             number, count, *values = _ARRAY - number, *values
-        if not 0 <= number < _IDS or number in options or (count if is_array else 1) != len(values):
+        if not 0 <= number < _IDS or number in options or count != len(values):
             raise InputError(f"has {word[:40]!a}, which is no option or there twice")
         options[number] = values if is_array else values[0]
     return options

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from sr_keras.layers.collapsible_conv import collapse
-from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantRescaling
+from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantPReLU, FakeQuantRescaling
 
 # Type names of Keras layers and operations. What only moves pixels carries its input's scale on; what computes gets a
 # range of its own.
@@ -134,8 +134,9 @@ def _plain(model: keras.Model) -> keras.Model:
 
 
 def _fake_quantised_layer(part: keras.Operation) -> keras.Operation:
-    if type(part) is keras.layers.Rescaling:
-        return FakeQuantRescaling.from_config(part.get_config())
+    if type(part) in (keras.layers.Rescaling, keras.layers.PReLU):
+        kind = FakeQuantRescaling if type(part) is keras.layers.Rescaling else FakeQuantPReLU
+        return kind.from_config(part.get_config())
     if not isinstance(part, keras.layers.Conv2D):
         return type(part).from_config(part.get_config())
     separate = {} if _activation(part) in _FUSED else {"activation": "linear"}
@@ -189,7 +190,10 @@ def without_fake_quantisation(twin: keras.Model) -> keras.Model:
         return twin
 
     def rebuilt(part: keras.Operation) -> keras.Operation:
-        kinds = {FakeQuantConv2D: keras.layers.Conv2D, FakeQuantRescaling: keras.layers.Rescaling}
+        kinds = {
+            FakeQuantConv2D: keras.layers.Conv2D, FakeQuantRescaling: keras.layers.Rescaling,
+            FakeQuantPReLU: keras.layers.PReLU,
+        }  # fmt: skip
         return kinds.get(type(part), type(part)).from_config(part.get_config())
 
     def call(part, *args, **kwargs):

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sr_keras import component, models, ncnn_file, torch_file
+from sr_keras import component, models, ncnn_file, safetensors_file, torch_file
 from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import Collapsible
 from sr_keras.models._ncnn import words
@@ -28,13 +28,13 @@ Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by nam
 def read(path: Path) -> Weights:
     """Reads a .pth or .pt, a .safetensors, or an ncnn .param with its .bin, by the ending of its name.
 
-    Raises `InputError` for what is none of these, truncated or damaged.
+    A .bin without a .param beside it is taken for PyTorch's. Raises `InputError` for what is none of these, truncated or
+    damaged.
     """
-    if path.suffix in (".param", ".bin"):
+    ending = path.suffix.lower()
+    if ending == ".param" or (ending == ".bin" and path.with_suffix(".param").is_file()):
         return ncnn_file.read(path)
-    from sr_keras import safetensors_file
-
-    return safetensors_file.read(path) if path.suffix == ".safetensors" else torch_file.read(path)
+    return safetensors_file.read(path) if ending == ".safetensors" else torch_file.read(path)
 
 
 def recognise(

@@ -18,7 +18,7 @@ def plain(tensors: Mapping[str, _T]) -> dict[str, _T]:
     """
     for name in tensors:
         if len(name) > _LONGEST or not name.isprintable():
-            raise InputError(f"holds a tensor of the name {ascii(name[:40])}..., which is none; fetch it again.")
+            raise InputError(f"holds a tensor of the name {name[:40]!a}..., which is none; fetch it again.")
     found = dict(tensors)
     while prefix := next((p for p in _PREFIXES if found and all(n.startswith(p) and n != p for n in found)), ""):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}

@@ -3,6 +3,7 @@
 A pickle may name any function to be called. Here only those that rebuild a tensor are known; all others are refused.
 """
 
+import errno
 import io
 import math
 import pickle
@@ -56,9 +57,9 @@ def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
             return _arrays(state_dict.plain(_tensors(tree)), storages, size)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except OSError:
-            raise
-        except Exception as error:  # a damaged pickle raises nearly anything, and whatever it is, the file is no good
+        except Exception as error:  # a damaged file raises nearly anything, and whatever it is, the file is no good
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an archive that begins before 0
+                raise
             raise InputError(f"{path}: is truncated or damaged; fetch it again.") from error
 
 
@@ -250,9 +251,7 @@ def _unwrapped(tree: Any, seen: set[int]) -> dict[str, _Tensor]:
     return {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, _Tensor)}
 
 
-def _arrays(
-    tensors: Mapping[str, _Tensor], storages: Mapping[str, np.ndarray], size: int
-) -> dict[str, np.ndarray]:
+def _arrays(tensors: Mapping[str, _Tensor], storages: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
     if sum(tensor.size(storages) for tensor in tensors.values()) > _COPIES * size + _SPARE:
         raise InputError(f"claims tensors of more than {_COPIES} times its own size; fetch it again.")
     return {name: tensor.array(storages) for name, tensor in tensors.items()}

@@ -36,18 +36,18 @@ def save(folder: Path, lines: list[str], content: bytes, *, stem: str = "net") -
 def tiny(folder: Path, kind: str = "raw") -> Path:
     """A network as published ones are: kernels of a kind, slopes, a skip over a nearest enlargement, x2."""
     rng = np.random.default_rng(0)
-    kernels = [rng.normal(size=shape) for shape in ((5, 3, 3, 3), (12, 5, 3, 3))]
+    kernels = [rng.normal(size=shape) for shape in ((2, 3, 3, 3), (12, 2, 1, 1))]
     if kind == "table":
         kernels = [rng.integers(0, 256, kernel.shape) for kernel in kernels]
     lines = [
         "Split split 1 2 data data_0 data_1",
-        "Convolution conv_0 1 1 data_1 a 0=5 1=3 4=1 5=1 6=135 9=2 -23310=1,2.000000e-01",
-        "PReLU slope 1 1 a b 0=5",
-        "Convolution conv_1 1 1 b c 0=12 1=3 4=1 5=1 6=540",
+        "Convolution conv_0 1 1 data_1 a 0=2 1=3 4=1 5=1 6=54 9=2 -23310=1,2.000000e-01",
+        "PReLU slope 1 1 a b 0=2",
+        "Convolution conv_1 1 1 b c 0=12 1=1 5=1 6=24",
         "PixelShuffle shuffle 1 1 c d 0=2",
         "Interp nearest 1 1 data_0 e 0=1 1=2.000000e+00 2=2.000000e+00",
         "BinaryOp add 2 1 d e output 0=0",
     ]
-    vectors = [rng.normal(size=size) for size in (5, 5, 12)]
+    vectors = [rng.normal(size=size) for size in (2, 2, 12)]
     content = tagged(kernels[0], kind) + raw(*vectors[:2]) + tagged(kernels[1], kind) + raw(vectors[2])
     return save(folder, lines, content)

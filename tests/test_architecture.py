@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sr_keras"
 FAMILIES = {"adversarial", "discriminators", "models", "losses", "degradations", "exporters"}
-VERBS = {"train", "evaluate", "upscale", "export", "__main__"}
+VERBS = {"train", "evaluate", "upscale", "export", "import_weights", "__main__"}
 FLOORS = [
     {
         "component",
@@ -55,6 +55,7 @@ FLOORS = [
         "multiply_adds",
         "calibration",
         "tiling",
+        "recognition",
         "runtimes",
         "windows",
         "upscaler",

@@ -22,7 +22,7 @@ def test_a_run_folder_is_made_that_opens_as_any_other(tmp_path, capsys):
         lr, sr = pair["lr"][0], pair["sr"][0]
     np.testing.assert_allclose(predict(lr), np.clip(sr, 0, 1), atol=1e-4)
     printed = capsys.readouterr().out
-    assert "srvgg x2, RGB, 1,734 parameters" in printed
+    assert "srvgg x2, RGB, 1,506 parameters" in printed
     assert "| body.*.weight |" in printed
 
 

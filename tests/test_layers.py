@@ -11,7 +11,7 @@ from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
 from sr_keras.layers.edge_conv import EdgeOrientedConv2D
 from sr_keras.layers.fake_quant import FakeQuant
 from sr_keras.layers.grouped_conv import GroupedConv2D
-from sr_keras.layers.multiple import CropToSize, PadToMultiple
+from sr_keras.layers.multiple import CropToSize, PadToMultiple, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic
 from sr_keras.layers.transposed import (
     SubpixelTranspose,
@@ -129,6 +129,16 @@ def test_a_result_is_cut_to_so_many_times_the_picture():
     np.testing.assert_array_equal(CropToSize(2)([sr, lr]), sr[:, :14, :18])
     assert CropToSize(2).compute_output_shape([sr.shape, lr.shape]) == (2, 14, 18, 1)
     assert CropToSize(2).compute_output_shape([(None, None, 20, 1), (None, None, 9, 3)]) == (None, None, 18, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 1), (2, 7, 2, 3), (1, 16, 8, 1), (1, 13, 9, 2)])
+def test_a_picture_is_reflected_to_and_fro_to_a_multiple(shape):
+    picture = np.random.default_rng(0).random(shape).astype(np.float32)
+    expected = np.pad(picture, [(0, 0), (0, -shape[1] % 8), (0, -shape[2] % 8), (0, 0)], "reflect")
+    layer = ReflectToMultiple(8)
+    np.testing.assert_array_equal(layer(picture), expected)
+    np.testing.assert_array_equal(tf.function(layer, input_signature=[tf.TensorSpec([None] * 4)])(picture), expected)
+    assert layer.compute_output_shape((None, None, shape[2], 3)) == (None, None, expected.shape[2], 3)
 
 
 @pytest.mark.parametrize(("layer", "factor"), [(PadToMultiple, 1), (PadToMultiple, 2.5), (CropToSize, 0)])

@@ -17,8 +17,8 @@ NAMES_AND_SCALES = [
     for name in component.names(models)
     for scale in SCALES.get(name, (2, 3, 4))[: 3 if name in SCALES else 2]
 ]
-# by name, for a model that an exporter can't take: the reasons by exporter, or by exporter and precision; docs/models.md
-# shows the same
+# What an exporter can't take, and why, by model: the key is the exporter, or that and a precision. docs/models.md shows
+# the same.
 CANNOT = {
     name: entry.get("cannot", {})
     for name, entry in yaml.safe_load((Path(__file__).parent.parent / "tools/models.yaml").read_text()).items()

@@ -76,9 +76,7 @@ def test_the_document_lists_exceptions_papers_and_places(tool, lines):
 
 
 def test_an_exception_is_shown_with_its_reason(tool):
-    entry = tool.Entry.model_validate(
-        {"variants": [{"name": "a", "scales": [2]}], "cannot": {"onnx": "no such operator"}}
-    )
+    entry = _espcn(tool, {"onnx": "no such operator"})
     (row,) = tool.rows("espcn", entry)
     assert "all but onnx" in row
     (part,) = tool.exceptions({"espcn": entry})
@@ -86,6 +84,9 @@ def test_an_exception_is_shown_with_its_reason(tool):
 
 
 def test_what_tflite_can_not_take_is_not_called_int8(tool):
-    entry = tool.Entry.model_validate({"variants": [{"name": "a", "scales": [2]}], "cannot": {"tflite int8": "why"}})
-    (row,) = tool.rows("espcn", entry)
+    (row,) = tool.rows("espcn", _espcn(tool, {"tflite int8": "why"}))
     assert row[-2] == "no"
+
+
+def _espcn(tool, cannot):
+    return tool.Entry.model_validate({"variants": [{"name": "ESPCN", "scales": [2]}], "cannot": cannot})

@@ -55,6 +55,7 @@ class _Own(layers.Layer):
         (_Own(lambda x, w: tf.einsum("...x,xy->...y", x, w)), H * W * 4 * 4),
         (_Own(lambda x, w: tf.function(lambda x: tf.matmul(x, w))(x)), H * W * 4 * 4),
         (_Own(lambda x, w: tf.matmul(x, x, transpose_a=True)), H * 4 * 4 * W),  # of each row
+        (_Own(lambda x, w: tf.einsum("...ij,...kj->...ik", x, x[0])), H * W * W * 4),
     ],
 )
 def test_a_layer_has_the_multiply_adds_of_its_formula(part, count):
@@ -125,11 +126,14 @@ def test_what_can_not_be_counted_is_refused(function, message):
         multiply_adds(_network(_Own(function)), H, W)
 
 
-@pytest.mark.parametrize(("name", "scale", "options"), [("rrdbnet", 2, TINY["rrdbnet"]), ("rlfn", 3, TINY["rlfn"])])
-def test_a_network_that_pads_counts_what_it_pads(name, scale, options):
-    network = component.build(models, {"name": name, **options}, scale=scale)
-    assert multiply_adds(network, 31, 19) == multiply_adds(network, 32, 20) if name == "rrdbnet" else True
-    assert multiply_adds(network, 5, 3) > 0
+def test_a_network_that_continues_the_picture_counts_what_it_adds():
+    network = component.build(models, {"name": "rrdbnet", **TINY["rrdbnet"]}, scale=2)
+    assert multiply_adds(network, 31, 19) == multiply_adds(network, 32, 20) > multiply_adds(network, 30, 18)
+
+
+def test_pictures_smaller_than_a_network_wants_count():
+    network = component.build(models, {"name": "rlfn", **TINY["rlfn"]}, scale=2)
+    assert 0 < multiply_adds(network, 1, 1) < multiply_adds(network, 5, 3)
 
 
 def test_other_than_colour_pictures_count():
@@ -147,6 +151,12 @@ def test_other_than_colour_pictures_count():
         ("edsr", 3, 3, {}, "160"),
         ("edsr", 4, 3, {}, "114"),
         ("rlfn", 2, 3, {}, "115"),
+        ("imdn", 2, 3, {}, "158.8"),
+        ("imdn", 4, 3, {}, "40.9"),
+        ("carn", 2, 3, {}, "222.8"),
+        ("carn", 4, 3, {"recursive": True, "groups": 4}, "32.5"),
+        ("safmn", 2, 3, {}, "52"),
+        ("sesr", 2, 1, {"blocks": 11}, "6.30"),
         # Tables have the deconvolution's kernel once per pixel that it gives: 6.0, 5.0 and 4.6.
         ("fsrcnn", 2, 1, {}, "2.9"),
         ("srvgg", 4, 3, {}, "35.7"),  # parameters, slopes of PReLU among them, times pixels make 35.8

@@ -10,8 +10,9 @@ from hypothesis import given, settings, strategies
 from keras import layers, ops
 
 from sr_keras import models
-from sr_keras.layers.multiple import CropToSize, PadToMultiple
+from sr_keras.layers.multiple import CropToSize, PadToMultiple, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic
+from sr_keras.layers.window_attention import WindowAttention
 from sr_keras.receptive_field import field, halo
 
 NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
@@ -54,6 +55,14 @@ def _continued(x, factor):
     return CropToSize(1)([layers.UpSampling2D(factor)(x), lr])
 
 
+def _windowed(x):
+    """Attends within windows of 4x4, within those shifted by half, and convolves."""
+    lr, x = x, ReflectToMultiple(4)(x)
+    for shift in (0, 2):
+        x = WindowAttention(4, 2, shift, halved=shift == 0)(_conv(1, 12)(x))
+    return CropToSize(1)([_conv()(x), lr])
+
+
 NETS = {  # name: the layers after the input, and the halo worked out by hand
     "one pixel": ([_conv(1)], 0),
     "chain": ([_conv(9), layers.ReLU(), _conv(1), _conv(5)], 6),
@@ -80,6 +89,7 @@ NETS = {  # name: the layers after the input, and the halo worked out by hand
     "nearest twice": ([layers.UpSampling2D(2), _conv(), layers.UpSampling2D(2), _conv(), _conv(1)], 1),
     "continued": ([lambda x: _continued(x, 2)], 3),
     "continued by four": ([lambda x: _continued(x, 4)], 7),
+    "windows": ([_windowed], 6),
 }
 
 
@@ -116,6 +126,7 @@ ALIGNED = {  # name: the layers after the input, the alignment and the scale wor
     "enlarged by as much": ([_to_space(2), _conv(3, strides=2), _conv()], 1, 1),
     "continued": ([lambda x: _continued(x, 2)], 2, 1),
     "continued by four": ([lambda x: _continued(x, 4), layers.UpSampling2D(2)], 4, 2),
+    "windows": ([_windowed, _to_space(2)], 4, 2),
     "never shrunk": ([_residual, layers.Conv2DTranspose(3, 9, 3, padding="same"), _conv()], 1, 3),
 }
 
@@ -145,7 +156,7 @@ def test_a_tile_on_the_alignment_gives_the_inner_pixels_of_the_picture(name):
 
 
 SHRINKING = [name for name, (_, alignment, _) in ALIGNED.items() if alignment > 1]
-_PADDED_BEHIND = ("strided, even kernel", "pooled", "continued", "continued by four")
+_PADDED_BEHIND = ("strided, even kernel", "pooled", "continued", "continued by four", "windows")
 PADDED_BY_SIZE = [name for name in SHRINKING if name not in _PADDED_BEHIND]
 
 

@@ -40,6 +40,8 @@ def test_a_deconvolution_that_keeps_no_area_even_needs_the_scale():
         ("ecbsr-grey-x2", "backbone.1.conv1x1_sby.mask"),
         ("sesr-trained-x2", "anchor.net.weight"),
         ("sesr-grey-x4", "anchor.net.bias"),
+        ("swinir-x2", "layers.0.residual_group.blocks.1.attn_mask"),
+        ("swinir-x2", "layers.0.residual_group.blocks.0.attn.relative_position_index"),
     ],
 )
 def test_constants_that_are_not_the_authors_are_refused(case, name):
@@ -47,6 +49,21 @@ def test_constants_that_are_not_the_authors_are_refused(case, name):
     tensors = torch_file.read(path)
     tensors[name] = tensors[name][::-1] + 1
     with pytest.raises(InputError, match="can't be imported"):
+        recognition.recognise(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("upsample.0", "conv_last", "enlarges nothing"),
+        ("conv_first", "conv_first.1", "squares of pixels"),
+        ("layers.0.residual_group.blocks.1.attn_mask", "absolute_pos_embed", "one size"),
+    ],
+)
+def test_variants_of_swinir_that_are_not_known_are_refused(old, new, says):
+    path = FIXTURES / "swinir-x2.pth"
+    tensors = {name.replace(old, new): tensor for name, tensor in torch_file.read(path).items()}
+    with pytest.raises(InputError, match=f"{says}.*can't be imported"):
         recognition.recognise(tensors, path)
 
 

@@ -4,7 +4,9 @@ import builtins
 import importlib.util
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -158,8 +160,18 @@ def test_entries_that_lie_in_one_another_are_refused(tmp_path):
     for entry in entries[2:]:  # the directory claims that each reaches to the end
         start = whole.index(entry.filename.encode(), last) - 46
         size = last - entry.header_offset - 30 - len(entry.filename)
-        whole = whole[: start + 20] + size.to_bytes(4, "little") * 2 + whole[start + 28 :]
+        told = struct.pack("<III", zlib.crc32(whole[last - size : last]), size, size)
+        whole = whole[: start + 16] + told + whole[start + 28 :]
     path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"x\.pth: is truncated or damaged"):
+        torch_file.read(path)
+
+
+def test_an_archive_that_claims_to_begin_before_the_file_is_refused(tmp_path):
+    path = torch_files.save(tmp_path / "x.pth", {"x": torch_files.tensor(NUMBERS)})
+    whole = path.read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    path.write_bytes(whole[: end + 16] + (10**6).to_bytes(4, "little") + whole[end + 20 :])  # where the directory is
     with pytest.raises(InputError, match=r"x\.pth: is truncated or damaged"):
         torch_file.read(path)
 

@@ -1,6 +1,5 @@
 """Damaged and malicious files of weights: each gives arrays or one line, in a process of its own that is watched."""
 
-import json
 import os
 import pickle
 import random
@@ -9,6 +8,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ncnn_files
@@ -80,7 +80,13 @@ def swapped(content: bytes, rng: random.Random) -> bytes:
     first, second = sorted((rng.randrange(len(content) - 2 * size + 1), rng.randrange(len(content) - 2 * size + 1)))
     second += size
     middle = content[first + size : second]
-    return content[:first] + content[second : second + size] + middle + content[first : first + size] + content[second + size :]
+    return (
+        content[:first]
+        + content[second : second + size]
+        + middle
+        + content[first : first + size]
+        + content[second + size :]
+    )
 
 
 def repeated(content: bytes, rng: random.Random) -> bytes:
@@ -96,7 +102,19 @@ def renumbered(content: bytes, rng: random.Random) -> bytes:
     lines = [line.split(b"=") for line in content.split(b"\n")]
     parts = rng.choice(lines)
     place = rng.randrange(len(parts))
-    odd = [b"0", b"-1", b"-233", b"2147483647", b"-23300", b"9999999999999999999999", b"1e30", b"nan", b"", b"\xff", b"1"]
+    odd = [
+        b"0",
+        b"-1",
+        b"-233",
+        b"2147483647",
+        b"-23300",
+        b"9999999999999999999999",
+        b"1e30",
+        b"nan",
+        b"",
+        b"\xff",
+        b"1",
+    ]
     words = parts[place].split(b" ")
     words[rng.randrange(len(words))] = rng.choice(odd)
     parts[place] = b" ".join(words)
@@ -110,7 +128,7 @@ TEXT = [*ANY, repeated, repeated, renumbered, renumbered]
 def torch_seeds(folder: Path) -> list[tuple[bytes, bytes]]:
     """What stands before and behind the part that is changed, of which the whole file is one."""
     state = OrderedDict(a=torch_files.tensor(NUMBERS), b=torch_files.Parameter(torch_files.tensor(NUMBERS[0])))
-    saved = {"step": 3, "params": state, "names": ("x", 1.5, None, True, -7, 2**40, [b"y"])}
+    saved = {"step": 3, "params": state, "names": ("x", 1.5, None, True, -7, 2**40, ["y"])}
     return [torch_files.save(folder / "seed", saved, legacy=legacy).read_bytes() for legacy in (False, True)]
 
 
@@ -124,7 +142,8 @@ def mutated_torch(folder: Path, path: Path, rng: random.Random) -> None:
     text = pickled(folder)
     for _ in range(rng.choice([1, 1, 3])):
         text = rng.choice(ANY)(text, rng) or b"."
-    rng.choice([torch_files.write_zip, torch_files.write_legacy])(path, text, [storage] * 2)
+    write = rng.choice([torch_files.write_zip, torch_files.write_legacy])
+    write(path, text, [storage, replace(storage, elements=12)])
 
 
 def pickled(folder: Path) -> bytes:
@@ -170,6 +189,16 @@ def outcomes(tmp_path_factory) -> dict[str, str]:
     return watched(folder)
 
 
+def test_the_files_are_whole_before_they_are_damaged(tmp_path):
+    for number, whole in enumerate([*torch_seeds(tmp_path), *(path.read_bytes() for path in FIXTURES)]):
+        (tmp_path / f"{number}.pth").write_bytes(whole)
+    storage = torch_files.Storage("FloatStorage", NUMBERS.tobytes(), NUMBERS.size)
+    for write in (torch_files.write_zip, torch_files.write_legacy):
+        write(tmp_path / f"{write.__name__}.pth", pickled(tmp_path), [storage, replace(storage, elements=12)])
+    ncnn_files.tiny(tmp_path)
+    assert FIXTURES and set(watched(tmp_path).values()) == {"read"}
+
+
 @pytest.mark.parametrize("suffix", MUTATIONS)
 def test_damaged_files_give_arrays_or_one_line(outcomes, suffix):
     found = {name: outcome for name, outcome in outcomes.items() if name.endswith(suffix)}
@@ -201,7 +230,9 @@ PLACES = {
     "beside a tensor": lambda payload: {"x": torch_files.tensor(NUMBERS), "y": payload},
     "deep inside": lambda payload: {"x": torch_files.tensor(NUMBERS), "y": [({"z": (1, [payload])},)]},
     "among an OrderedDict's items": lambda payload: {"x": torch_files.tensor(NUMBERS), "y": OrderedDict(z=payload)},
-    "in an OrderedDict's pairs": lambda payload: Calls(OrderedDict, [["x", torch_files.tensor(NUMBERS)], ["y", payload]]),
+    "in an OrderedDict's pairs": lambda payload: Calls(
+        OrderedDict, [["x", torch_files.tensor(NUMBERS)], ["y", payload]]
+    ),
     "in the wrapper": lambda payload: {"params": {"x": torch_files.tensor(NUMBERS)}, "step": payload},
     "as a key": lambda payload: {"x": torch_files.tensor(NUMBERS), "y": {Hashable(payload): 1}},
     "as a size": lambda payload: {"x": torch_files.Tensor(torch_files.tensor(NUMBERS).storage, payload, (2,), (1,))},

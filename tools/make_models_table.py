@@ -1,4 +1,4 @@
-"""Writes the tables of all models into docs/models.md: size, work, how far they look, where they go, where weights are."""
+"""Writes the tables of all models into docs/models.md: size, work, how far they look, exporters, published weights."""
 
 import argparse
 import sys
@@ -162,9 +162,10 @@ def weights(found: dict[str, Entry]) -> str:
     lines = []
     for name, entry in found.items():
         paper = entry.paper
-        lines.append(
-            f"- `{name}`" + (f": [{paper.authors}, {paper.year}]({paper.url}), *{paper.title}*" if paper else "")
-        )
+        if not paper and not entry.weights:
+            continue
+        described = f": [{paper.authors}, {paper.year}]({paper.url}), *{paper.title}*" if paper else ""
+        lines.append(f"- `{name}`{described}")
         for place in entry.weights:
             title = place.at.removeprefix("https://")
             where = f"[{title}]({place.at})" if title != place.at else f"`{place.at}`"

@@ -28,15 +28,18 @@ class AdaptiveMaxPool(keras.layers.Layer):
         height, width = ops.shape(x)[1:3]
         if _divides(self.factor, height) and _divides(self.factor, width):
             return tf.nn.max_pool2d(x, self.factor, self.factor, "VALID")
-        x = tf.reduce_max(tf.gather(x, self._windows(height), axis=1), axis=2)
-        return tf.reduce_max(tf.gather(x, self._windows(width), axis=2), axis=3)
+        for axis, length in ((1, height), (2, width)):
+            x = tf.gather(x, self._windows(length), axis=axis)
+            size = [2 * self.factor if at == axis else 1 for at in range(4)]
+            x = tf.nn.max_pool2d(x, size, size, "VALID")
+        return x
 
     def _windows(self, length):
-        """Returns the pixels of each window; none has more than 2 * factor, fewer are filled up with the last."""
+        """Lists the pixels of one window after another, 2 * factor of each: none has more, the last fills up fewer."""
         windows = tf.maximum(length // self.factor, 1)
         index = tf.range(windows)[:, None]
         start, end = index * length // windows, ((index + 1) * length + windows - 1) // windows
-        return tf.minimum(start + tf.range(2 * self.factor)[None], end - 1)
+        return tf.reshape(tf.minimum(start + tf.range(2 * self.factor)[None], end - 1), [-1])
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

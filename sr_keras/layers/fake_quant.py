@@ -158,3 +158,21 @@ class FakeQuantRescaling(keras.layers.Rescaling):
             offset = tf.quantization.fake_quant_with_min_max_args(offset, float(low), float(high), num_bits=8)
         scaled = inputs if self.scale == 1.0 else inputs * ops.convert_to_tensor(self.scale, "float32")
         return scaled + offset
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class FakeQuantPReLU(keras.layers.PReLU):
+    """Computes what `keras.layers.PReLU` does, with slopes of 255 values, symmetric around 0, as TFLite stores them."""
+
+    pointwise = True  # read by sr_keras.receptive_field
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{"dtype": "float32", **kwargs})
+        self.bypass = False
+
+    def call(self, inputs):
+        slopes = ops.convert_to_tensor(self.alpha)
+        if not self.bypass:  # without a fake quantisation node, behind which the converter sees no PReLU any more
+            step = ops.maximum(ops.max(ops.abs(slopes)), 1e-6) / 127.0
+            slopes = slopes + ops.stop_gradient(ops.round(slopes / step) * step - slopes)
+        return ops.relu(inputs) + -slopes * ops.relu(-inputs)

@@ -42,12 +42,11 @@ class WindowAttention(keras.layers.Layer):
     def call(self, inputs):
         batch, *size, channels = ops.shape(inputs)  # pyright: ignore[reportGeneralTypeIssues]
         windows = partition(_rolled(inputs, self.shift), self.window)
-        query, key, value = (self._per_head(part) for part in ops.split(windows, 3, axis=-1))
+        query, key, value = (self._per_head(part) for part in tf.split(windows, 3, axis=-1))
         query = query * (channels // 3 // self.heads) ** -0.5
         logits = ops.cast(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), "float32") + self._bias()
         if self.shift:
-            mask = shift_mask(*size, self.window, self.shift)[:, None]
-            logits = logits + (mask if isinstance(batch, int) and batch == 1 else tf.tile(mask, (batch, 1, 1, 1)))
+            logits = self._masked(logits, batch, *size)
         x = ops.matmul(ops.cast(ops.softmax(logits), self.compute_dtype), value)
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, self.window**2, channels // 3))
         return _rolled(_joined(x, self.window, *size), -self.shift)
@@ -61,6 +60,16 @@ class WindowAttention(keras.layers.Layer):
         table = ops.convert_to_tensor(self.relative_position_bias_table)
         bias = ops.take(table, relative_position_index(self.window).ravel(), axis=0)
         return ops.transpose(ops.reshape(bias, (pixels, pixels, self.heads)), (2, 0, 1))[None]
+
+    def _masked(self, logits, batch, height, width):
+        # By columns and by rows, and in two shapes, lest converters add them up to a constant as large as the logits.
+        rows, columns = shift_masks(height, width, self.window, self.shift)
+        shape, pairs = ops.shape(logits), self.window**4
+        if not (isinstance(batch, int) and batch == 1):
+            rows = tf.tile(rows, (batch, 1, 1))
+        x = ops.reshape(logits, (-1, width // self.window, self.heads, pairs)) + ops.reshape(columns, (1, -1, 1, pairs))
+        x = ops.reshape(x, (-1, width // self.window * self.heads, pairs)) + ops.reshape(rows, (-1, 1, pairs))
+        return ops.reshape(x, (-1, *shape[1:]))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], input_shape[3] // 3)
@@ -76,17 +85,23 @@ def relative_position_index(window: int) -> np.ndarray:
     return (rows - rows.T + window - 1) * (2 * window - 1) + columns - columns.T + window - 1
 
 
-def shift_mask(height, width, window: int, shift: int):
-    """Returns `[windows, n, n]`: 0 for two of a shifted window's pixels that lie together in the picture, -100 else."""
-    rows, columns = (tf.cast(tf.range(length) >= length - shift, "int32") for length in (height, width))
-    corners = tf.reshape(rows, (1, -1, 1, 1)) * 2 + tf.reshape(columns, (1, 1, -1, 1))  # each pixel's, of four
-    corners = partition(corners, window)
-    return -100.0 * tf.cast(corners != tf.transpose(corners, (0, 2, 1)), "float32")
+def shift_masks(height, width, window: int, shift: int):
+    """Returns which pixels of a shifted window lie apart in the picture, as -100 for a pair of them and 0 for others.
+
+    One mask `[H / window, n, n]` for each row of windows, and one `[W / window, n, n]` for each column, to be added.
+    """
+    rows, columns = (tf.cast(tf.range(n) >= n - shift, "int32") for n in (height, width))  # those from the other end
+    rows = tf.repeat(tf.reshape(rows, (-1, window)), window, axis=1)
+    columns = tf.tile(tf.reshape(columns, (-1, window)), (1, window))
+    return tuple(
+        -100.0 * tf.cast(tf.reshape(ends, (-1, 1, window**2)) != tf.reshape(ends, (-1, window**2, 1)), "float32")
+        for ends in (rows, columns)
+    )
 
 
 def partition(x, window: int):
     """Cuts `[B, H, W, C]` into windows of n pixels, `[B * H/window * W/window, n, C]`."""
-    _, _, width, channels = ops.shape(x)
+    width, channels = ops.shape(x)[2], x.shape[-1]
     x = ops.reshape(x, (-1, window, width // window, window * channels))
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, window**2, channels))
 

@@ -37,8 +37,8 @@ def _block(x, filters: int, attention_filters: int, name: str):
     skip, distilled = x, []
     for k in (1, 2, 3):
         x = _leaky(conv(filters, name=f"{name}.c{k}")(x))
-        distilled.append(x[..., : filters // 4])
-        x = x[..., filters // 4 :]
+        quarter, x = list(ops.split(x, [filters // 4], axis=-1))
+        distilled.append(quarter)
     distilled.append(conv(filters // 4, gain=1.0, name=f"{name}.c4")(x))
     x = contrast_attention(layers.Concatenate()(distilled), attention_filters, f"{name}.cca")
     return layers.Add()([conv(filters, 1, gain=1.0, name=f"{name}.c5")(x), skip])

@@ -69,7 +69,7 @@ def _leaky(x):
 
 
 def _leaky_sum(x, skip):
-    # TensorFlow 2.21 with oneDNN makes one step of convolution, sum and LeakyReLU, and its slope 0.2 whatever was asked.
+    # No LeakyReLU: TensorFlow 2.21 with oneDNN fuses it with sum and convolution, and then its slope is always 0.2.
     x = layers.Add()([x, skip])
     return layers.Maximum()([x, layers.Rescaling(0.05)(x)])
 

@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from sr_keras.layers.adaptive import AdaptiveMaxPool, RepeatLike
+from sr_keras.layers.channel_norm import ChannelNorm
 from sr_keras.layers.gelu import Gelu
 from sr_keras.models._blocks import check_scale, conv
 from sr_keras.models._published import Published, Tensors, count, root
@@ -30,18 +31,16 @@ def build(
     lr = keras.Input((None, None, channels), name="lr")
     x = head = conv(filters, gain=1.0, name="to_feat")(lr)
     for block in range(blocks):
-        x = layers.Add()([_modulated(_norm(x, f"feats.{block}.norm1"), filters, f"feats.{block}.safm"), x])
-        x = layers.Add()([_mixed(_norm(x, f"feats.{block}.norm2"), filters, hidden_filters, f"feats.{block}.ccm"), x])
+        weighed = _weighed(ChannelNorm(name=f"feats.{block}.norm1")(x), filters, f"feats.{block}.safm")
+        x = layers.Add()([weighed, x])
+        mixed = _mixed(ChannelNorm(name=f"feats.{block}.norm2")(x), filters, hidden_filters, f"feats.{block}.ccm")
+        x = layers.Add()([mixed, x])
     x = layers.Add()([x, head])
     x = conv(channels * scale**2, gain=1.0, dtype="float32", name="to_img.0")(x)
     return keras.Model(lr, ops.depth_to_space(x, scale), name="safmn")
 
 
-def _norm(x, name: str):
-    return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
-
-
-def _modulated(x, filters: int, name: str):
+def _weighed(x, filters: int, name: str):
     levels = []
     for level, part in enumerate(ops.split(x, _LEVELS, axis=-1)):
         depthwise = layers.DepthwiseConv2D(3, padding="same", name=f"{name}.mfr.{level}")

@@ -9,7 +9,7 @@ from keras import layers, ops
 from sr_keras.errors import InputError
 from sr_keras.layers.gelu import Gelu
 from sr_keras.layers.multiple import CropToSize, ReflectToMultiple
-from sr_keras.layers.window_attention import WindowAttention, relative_position_index, shift_mask
+from sr_keras.layers.window_attention import WindowAttention, relative_position_index, shift_masks
 from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range, out_of_range, subpixel, upsampling_steps
 from sr_keras.models._published import Published, Tensors, count, root, upsampled, without
 
@@ -30,11 +30,11 @@ def build(
 ) -> keras.Model:
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 2108.10257).
 
-    The defaults are the lightweight network, 910,152 parameters at x2, 918,267 at x3 and 929,628 at x4; the paper's 878K,
-    886K and 897K leave out the tables of biases, 32,400. The classical network has 180 filters, 6 groups and
+    The defaults are the lightweight network, 910,152 parameters at x2, 918,267 at x3 and 929,628 at x4; the paper's
+    878K, 886K and 897K leave out the tables of biases, 32,400. The classical network has 180 filters, 6 groups and
     `pixelshuffle` (11.8M at x2); the real-world one `nearest+conv`, its large form 240 filters, 9 groups, 8 heads and
-    `3conv` too. A picture is continued by reflection to multiples of `window`, and the result cut. Of three channels the
-    mean of DIV2K is taken off and put back. There is no stochastic depth in training.
+    `3conv` too. A picture is continued by reflection to multiples of `window`, and the result cut. Of three channels
+    the mean of DIV2K is taken off and put back. There is no stochastic depth in training.
 
     Raises:
         ValueError: if `scale` is below 2, or with another upsampler than the default's neither 3 nor a power of two (a
@@ -43,7 +43,7 @@ def build(
     check_scale(scale)
     if filters % heads:
         raise ValueError(
-            f"filters must be a multiple of heads, got {filters} and {heads}; try {-(-filters // heads) * heads}."
+            f"filters must be a multiple of heads, {heads}, got {filters}; try {-(-filters // heads) * heads}."
         )
     mean = DIV2K_MEAN if channels == 3 else ()
     lr = keras.Input((None, None, channels), name="lr")
@@ -53,11 +53,9 @@ def build(
     for group in range(groups):
         skip = x
         for block in range(blocks):
-            shift = window // 2 if block % 2 else 0
-            attention = WindowAttention(
-                window, heads, shift, block < blocks - 1, name=f"layers.{group}.residual_group.blocks.{block}.attn"
-            )
-            x = _block(x, attention, round(filters * mlp_ratio), f"layers.{group}.residual_group.blocks.{block}")
+            name, shift = f"layers.{group}.residual_group.blocks.{block}", window // 2 * (block % 2)
+            attention = WindowAttention(window, heads, shift, halved=block < blocks - 1, name=f"{name}.attn")
+            x = _block(x, attention, round(filters * mlp_ratio), name)
         x = layers.Add()([_connection(x, resi_connection, f"layers.{group}.conv"), skip])
     x = _connection(_norm(x, "norm"), resi_connection, "conv_after_body")
     x = layers.Add()([x, head])
@@ -118,9 +116,8 @@ def published(tensors: Tensors) -> Published | None:
     """Recognises the authors' weights for super-resolution, with their buffers or without."""
     found = dict(tensors)
     inside = {name.removeprefix(_BLOCK) for name in found if name.startswith(_BLOCK)}
-    if inside - {"attn.relative_position_index"} != _IN_BLOCK or not any(
-        n.startswith("conv_after_body.") for n in found
-    ):
+    ends = any(name.startswith("conv_after_body.") for name in found)
+    if not ends or inside - {"attn.relative_position_index"} != _IN_BLOCK:
         return None
     _refuse_variants(found)
     table = found[f"{_BLOCK}attn.relative_position_bias_table"]
@@ -128,9 +125,9 @@ def published(tensors: Tensors) -> Published | None:
     notes = _without_buffers(found, window)
     filters, channels = found["conv_first.weight"].shape[:2]
     groups, blocks = count(found, r"layers\.(\d+)\."), count(found, r"layers\.0\.residual_group\.blocks\.(\d+)\.")
-    same = [t.shape for name, t in found.items() if name.endswith(".relative_position_bias_table")]
-    if same != [table.shape] * groups * blocks:
-        raise InputError("SwinIR's groups must be of as many blocks, heads and windows each; this file's differ.")
+    tables = [tensor.shape for name, tensor in found.items() if name.endswith(".relative_position_bias_table")]
+    if len(tables) != groups * blocks or set(tables) != {table.shape}:
+        raise InputError("this SwinIR's groups differ in blocks, heads or windows, and it can't be imported.")
     options = {
         "channels": channels, "filters": filters, "groups": groups, "blocks": blocks, "heads": heads, "window": window,
         "mlp_ratio": found[f"{_BLOCK}mlp.fc1.weight"].shape[0] / filters,
@@ -154,27 +151,30 @@ def _upsampling(found: Tensors, channels: int) -> dict[str, object]:
 
 def _refuse_variants(found: Tensors) -> None:
     if "absolute_pos_embed" in found:
-        raise InputError("this SwinIR has an absolute_pos_embed, so it takes pictures of one size only; take another.")
+        raise InputError("this SwinIR has an absolute_pos_embed, for one size of picture only, and can't be imported.")
     if "conv_first.1.weight" in found:
-        raise InputError(
-            "this SwinIR takes squares of pixels as one (conv_first.1); only those that take each are known."
-        )
+        raise InputError("this SwinIR takes squares of pixels as one (conv_first.1) and can't be imported.")
     if not any(name.startswith(("upsample.", "conv_before_upsample.")) for name in found):
-        raise InputError("this SwinIR enlarges nothing (denoising or JPEG); give one for super-resolution.")
+        raise InputError("this SwinIR enlarges nothing (denoising, JPEG) and can't be imported; give one for SR.")
 
 
 def _without_buffers(found: dict[str, np.ndarray], window: int) -> tuple[str, ...]:
-    """Takes out what is computed here from the picture's size, after a look whether it is the same."""
+    """Takes out what is computed here, from the window's and the picture's size, once it has been checked."""
     indices = without(found, r".*\.attn\.relative_position_index")
     masks = without(found, r".*\.attn_mask")
     if not all(np.array_equal(index, relative_position_index(window)) for index in indices):
-        raise InputError("a relative_position_index in the file is not SwinIR's; the file is damaged or of a variant.")
+        raise InputError("this SwinIR's relative_position_index is not the authors', and it can't be imported.")
     if indices and not masks and any(".blocks.1." in name for name in found):
-        raise InputError(
-            "this SwinIR was made without shifted windows (no attn_mask), for pictures of one window only."
-        )
+        raise InputError("this SwinIR was made without shifted windows (it has no attn_mask) and can't be imported.")
     for mask in masks:
-        side = round(len(mask) ** 0.5) * window
-        if mask.shape[1:] != (window**2,) * 2 or not np.array_equal(mask, shift_mask(side, side, window, window // 2)):
-            raise InputError("an attn_mask in the file is not that of windows shifted by half; it is of a variant.")
+        across = round(len(mask) ** 0.5)
+        if mask.shape != (across**2, window**2, window**2) or not np.array_equal(mask, _mask(across * window, window)):
+            raise InputError(
+                "this SwinIR's attn_mask is not that of windows shifted by half, and it can't be imported."
+            )
     return ("attn_mask, relative_position_index: computed from the picture's size",) if indices or masks else ()
+
+
+def _mask(side: int, window: int) -> np.ndarray:
+    rows, columns = map(np.array, shift_masks(side, side, window, window // 2))
+    return np.maximum(rows[:, None] + columns[None], -100.0).reshape(-1, window**2, window**2)

@@ -25,7 +25,7 @@ def build(
 ) -> keras.Model:
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 1808.08718).
 
-    The defaults are the paper's baseline, 1,187,484 parameters at x2 and 1,200,120 at x4; the large network has 128
+    The defaults are the paper's baseline, 1,187,484 parameters at x2 and 1,200,624 at x4; the large network has 128
     filters and 32 blocks. Variant `b` is wider, by 1x1 kernels, and then goes through `low_rank_filters`. Before its
     activation a block has `inner_filters`: 4 times `filters`, or 6 times in `b`.
 

@@ -1,25 +1,23 @@
 """SwinIR: spandrel's, with fewer filters in its tails than its fixed 64."""
 
-from spandrel.architectures.SwinIR.__arch import SwinIR as swinir
+from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR, Upsample
 from torch import nn
 
 from import_fixtures import Case
 
 
-def network(
-    scale: int, filters: int = 8, window: int = 4, img_size: int = 8, groups: int = 1, **options
-) -> swinir.SwinIR:
+def network(scale: int, filters: int = 8, window: int = 4, img_size: int = 8, groups: int = 1, **options) -> SwinIR:
     """A network whose groups have two blocks each."""
     given = {"upsampler": "pixelshuffledirect", "in_chans": 3, **options}
-    made = swinir.SwinIR(
-        upscale=scale, embed_dim=filters, depths=[2] * groups, num_heads=[2] * groups, window_size=window, img_size=img_size,
-        mlp_ratio=1.5, **given,
+    made = SwinIR(
+        upscale=scale, embed_dim=filters, depths=[2] * groups, num_heads=[2] * groups, window_size=window,
+        img_size=img_size, mlp_ratio=1.5, **given,
     )  # fmt: skip
     if given["upsampler"] != "pixelshuffledirect":
         made.conv_before_upsample = nn.Sequential(nn.Conv2d(filters, 4, 3, padding=1), nn.LeakyReLU())
         made.conv_last = nn.Conv2d(4, given["in_chans"], 3, padding=1)
     if given["upsampler"] == "pixelshuffle":
-        made.upsample = swinir.Upsample(scale, 4)
+        made.upsample = Upsample(scale, 4)
     for name in ("conv_up1", "conv_up2", "conv_hr"):
         if hasattr(made, name):
             setattr(made, name, nn.Conv2d(4, 4, 3, padding=1))
