@@ -28,8 +28,8 @@ Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by nam
 def read(path: Path) -> Weights:
     """Reads a .pth or .pt, a .safetensors, or an ncnn .param with its .bin, by the ending of its name.
 
-    A .bin without a .param beside it is taken for PyTorch's. Raises `InputError` for what is none of these, truncated or
-    damaged.
+    A .bin without a .param beside it is taken for PyTorch's. Raises `InputError` for what is none of these, truncated
+    or damaged.
     """
     ending = path.suffix.lower()
     if ending == ".param" or (ending == ".bin" and path.with_suffix(".param").is_file()):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sr_keras import component, exporters, models
 
 CHECKOUT = Path(__file__).parent.parent
-SMALL = ["anchor", "espcn", "fsrcnn", "sesr", "srcnn"]  # built within a second each
+SMALL = ["anchor", "espcn", "fsrcnn", "rlfn", "srcnn"]  # built within two seconds each
 
 
 @pytest.fixture

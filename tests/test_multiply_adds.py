@@ -155,7 +155,7 @@ def test_other_than_colour_pictures_count():
         ("imdn", 4, 3, {}, "40.9"),
         ("carn", 2, 3, {}, "222.8"),
         ("carn", 4, 3, {"recursive": True, "groups": 4}, "32.5"),
-        ("safmn", 2, 3, {}, "52"),
+        ("safmn", 3, 3, {}, "23"),
         ("sesr", 2, 1, {"blocks": 11}, "6.30"),
         # Tables have the deconvolution's kernel once per pixel that it gives: 6.0, 5.0 and 4.6.
         ("fsrcnn", 2, 1, {}, "2.9"),

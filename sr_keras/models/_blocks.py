@@ -1,4 +1,4 @@
-"""What three or more models share: the convolution, PReLU, ranges, the sub-pixel enlargement, the check of the scale."""
+"""What three or more models share: convolution, PReLU, ranges, sub-pixel enlargement, attention, scales."""
 
 from collections.abc import Sequence
 from functools import partial
