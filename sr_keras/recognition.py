@@ -11,10 +11,9 @@ import numpy as np
 from sr_keras import component, models, ncnn_file, safetensors_file, torch_file
 from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import Collapsible
-from sr_keras.models._ncnn import words
 from sr_keras.models._published import Published
 
-_MOST_NAMES = 3  # of tensors in an error line
+_MOST_NAMES, _MOST_OPERATORS = 3, 8  # of tensors, and of an ncnn file, in an error line
 
 
 def architectures() -> list[str]:
@@ -201,7 +200,8 @@ def _next_to(part: keras.Operation, forwards: bool) -> Iterator[keras.Operation]
 
 def _listed(tensors: Weights) -> str:
     if not isinstance(tensors, Mapping):
-        return f"the operators {words(tensors)[:60].rsplit(' ', 1)[0]} ..."
+        kinds = [layer.kind for layer in tensors]
+        return f"the operators {', '.join(kinds[:_MOST_OPERATORS])}{' ...' if len(kinds) > _MOST_OPERATORS else ''}"
     shown = ", ".join(f"'{name}' {list(tensor.shape)}" for name, tensor in list(tensors.items())[:_MOST_NAMES])
     more = f" and {len(tensors) - _MOST_NAMES} more" if len(tensors) > _MOST_NAMES else ""
     return f"the tensors {shown}{more}"

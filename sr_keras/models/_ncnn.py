@@ -14,9 +14,23 @@ def words(graph: Sequence[Layer]) -> str:
 
     `conv3` is a convolution that keeps the size, `leaky0.2` a ReLU of that slope, `nearest2` and `cubic0.5` are
     interpolations, `shuffle2` is PyTorch's pixel shuffle, `sum0.2,1` a weighed sum; what is like none of these has the
-    operator's name.
+    operator's name. Behind a colon stands how many convolutions ago each input was made, or `in` for the picture; not
+    where that is 0 for the only one.
+
+    Raises:
+        KeyError: for an input that no operator before has made.
     """
-    return "".join(f"{word} " for layer in graph if layer.kind not in _PASS for word in _words(layer))
+    convolutions, made, found = 0, {}, []
+    for layer in graph:
+        ages = [made[name] if made[name] == "in" else str(convolutions - int(made[name])) for name in layer.inputs]
+        if layer.kind in _PASS:
+            made |= dict.fromkeys(layer.outputs, made[layer.inputs[0]] if layer.inputs else "in")
+            continue
+        first, *rest = _words(layer)
+        found += [first if ages == ["0"] else f"{first}:{','.join(ages)}", *rest]
+        convolutions += layer.kind == "Convolution"
+        made |= dict.fromkeys(layer.outputs, str(convolutions))
+    return "".join(f"{word} " for word in found)
 
 
 def _words(layer: Layer) -> Iterator[str]:
@@ -25,26 +39,29 @@ def _words(layer: Layer) -> Iterator[str]:
         size = options.get(1, 0)
         plain = all(options.get(key, default) == value for key, default, value in _plain_convolution(size))
         yield f"conv{size}" if plain else "Convolution"
-        yield from _activation(options.get(9, 0), options.get(10, []))
+        yield from _activation(options.get(9, 0), _listed(options.get(10, [])))
     elif layer.kind == "PReLU":
         yield "prelu"
     elif layer.kind == "ReLU":
         yield from _activation(2 if options.get(0, 0.0) else 1, [options.get(0, 0.0)])
     elif layer.kind == "PixelShuffle" and options.get(1, 0) == 0:
         yield f"shuffle{options.get(0, 1)}"
-    elif layer.kind == "Interp" and not any(options.get(key, 0) for key in (3, 4, 6)):
-        method = {1: "nearest", 2: "linear", 3: "cubic"}.get(options.get(0, 0), "Interp")
+    elif layer.kind == "Interp" and options.get(0, 0) in (1, 2, 3) and not any(options.get(k, 0) for k in (3, 4, 6)):
+        method = {1: "nearest", 2: "linear", 3: "cubic"}[options.get(0, 0)]
         rows, columns = options.get(1, 1.0), options.get(2, 1.0)
         yield f"{method}{rows:g}" if rows == columns else "Interp"
     elif layer.kind == "BinaryOp" and options.get(0, 0) == 0 and not options.get(1, 0):
         yield "add"
     elif layer.kind == "Eltwise" and options.get(0, 0) == 1:
-        weights = options.get(1, [])
-        yield f"sum{','.join(f'{weight:g}' for weight in weights)}" if weights else "add"
+        yield f"sum{','.join(f'{weight:g}' for weight in _listed(options[1]))}" if 1 in options else "add"
     elif layer.kind == "Concat" and options.get(0, 0) == 0:
         yield "concat"
     else:
         yield layer.kind
+
+
+def _listed(value: int | float | list[int | float]) -> list[int | float]:
+    return value if isinstance(value, list) else [value]
 
 
 def _plain_convolution(size: int) -> list[tuple[int, int, int]]:

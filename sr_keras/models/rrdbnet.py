@@ -115,10 +115,12 @@ def _first_names(blocks: int, steps: int) -> list[tuple[str, str]]:
 
 def published_ncnn(graph: Sequence[Layer]) -> Published | None:
     """Recognises the same in an ncnn file."""
-    dense = r"(?:conv3 leaky0\.2 concat ){4}conv3 sum0\.2,1 "
+    ages = ("1,0", "2,1,0", "3,2,1,0", "4,3,2,1,0")
+    dense = "".join(f"conv3 leaky0.2 concat:{age} " for age in ages) + "conv3 sum0.2,1:0,5 "
+    block = re.escape(dense * 3 + "sum0.2,1:0,15 ")
+    up = r"(?:nearest2 conv3 leaky0\.2 )*"
     match = re.fullmatch(
-        rf"conv3 ((?:(?:{dense}){{3}}sum0\.2,1 )+)conv3 add ((?:nearest2 conv3 leaky0\.2 )*)conv3 leaky0\.2 conv3 ",
-        words(graph),
+        rf"conv3:in ((?:{block})+)conv3 add:(?:\d+,0|0,\d+) ({up})conv3 leaky0\.2 conv3 ", words(graph)
     )
     if match is None:
         return None

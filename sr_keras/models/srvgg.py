@@ -70,7 +70,8 @@ def published(tensors: Tensors) -> Published | None:
 
 def published_ncnn(graph: Sequence[Layer]) -> Published | None:
     """Recognises the same in an ncnn file, with the cubic reduction of animevideov3's x2 and x3 behind it."""
-    match = re.fullmatch(r"((?:conv3 prelu )+)conv3 shuffle(\d) nearest\2 add (?:cubic([\d.]+) )?", words(graph))
+    chain = r"(conv3:in prelu (?:conv3 prelu )*)conv3 shuffle(\d) nearest\2:in add:0,0 (?:cubic([\d.]+) )?"
+    match = re.fullmatch(chain, words(graph))
     if match is None:
         return None
     parts = match[1].count("conv3") * 2 + 1
