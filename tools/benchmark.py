@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import (  # this file also runs in an environment that holds PyTorch and NumPy alone
     artifacts,
     degradation,
+    imported,
     memory,
     phone,
     stored_input,
@@ -33,6 +34,7 @@ from benchmarks.report import Report, machine
 
 WORKERS = {
     "artifacts": artifacts.prepare,
+    "imported": imported.prepare,
     "training": training_torch.prepare,
     "upscale": upscaling_runtimes.prepare,
     "upscale-folder": upscaling_folder.prepare,
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(
         required=True,
-        metavar="training | input | degradation | memory | upscale | upscale-memory | artifacts | widths | phone",
+        metavar="KIND",
     )
     _of_training(kinds)
     _of_enlarging(kinds)
@@ -125,6 +127,13 @@ def _of_enlarging(kinds: Any) -> None:
     parser.add_argument("--pictures", type=_count, default=20, help="of the folder (default: 20)")
     parser.add_argument("--without-openvino", action="store_true", help="in the folder's table, as by default install")
     _add_data(parser)
+    _add_rounds(parser)
+    _add_peer(parser)
+    parser = _kind(
+        kinds, "imported", imported.imported, "time of a picture with imported weights, against ncnn, PyTorch"
+    )
+    parser.add_argument("param", type=Path, metavar="FILE.param", help="of ncnn, with its .bin beside it")
+    parser.add_argument("--size", type=_size, default=(180, 320), metavar="WxH", help="of LR (default: 320x180)")
     _add_rounds(parser)
     _add_peer(parser)
     parser = _kind(kinds, "upscale-memory", upscale_memory.upscale_memory, "memory of the command line, large pictures")
