@@ -54,6 +54,8 @@ def import_weights(
     Raises `InputError` for a file that can't be read, is of no architecture known here, lacks a tensor or has one too
     many, and if there is something at `run` already; nothing is left there then.
     """
+    import keras
+
     from sr_keras import _players as players
     from sr_keras import config as config_file
     from sr_keras import recognition, zoo
@@ -64,8 +66,12 @@ def import_weights(
         raise InputError(f"{run.folder}: is there already; take another -o, or remove it.")
     name, found = recognition.recognise(recognition.read(file), file, architecture, scale)
     config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
-    network = players.float_network(config, found.options["channels"])
-    taken = recognition.fill(network, found.tensors, file)
+    channels = found.options["channels"]
+    with keras.StatelessScope(initialize_variables=False):  # no memory is taken before all shapes are known to fit
+        matched = recognition.matched(players.float_network(config, channels), found.tensors, file)
+    network = players.float_network(config, channels)
+    recognition.fill(network, matched)
+    taken = {name: layer for layer, values in matched.items() for name in values}
     imported = Imported(name, config, network, taken, found.notes, _agreement(network, config.scale, file))
     _write(imported, file, run)
     return imported

@@ -51,7 +51,7 @@ def fake_quantised(model: keras.Model, *, momentum: float = 0.99) -> keras.Model
         if not isinstance(part, keras.layers.InputLayer) and type(part).__name__ not in _CARRIES | _COMPUTES:
             raise ValueError(
                 f"quantisation takes plain convolutions, activations and sums, but {model.name} has "
-                f"{type(part).__name__} '{part.name}'; take anchor, espcn, srvgg or edsr."
+                f"{type(part).__name__} '{part.name}'; docs/models.md lists the networks that can be."
             )
         if isinstance(part, keras.layers.Rescaling) and np.any(np.not_equal(part.scale, 1.0)) and np.any(part.offset):
             raise ValueError(f"Rescaling '{part.name}' of {model.name} must have a scale or an offset, not both.")
@@ -136,7 +136,7 @@ def _plain(model: keras.Model) -> keras.Model:
 def _fake_quantised_layer(part: keras.Operation) -> keras.Operation:
     if type(part) in (keras.layers.Rescaling, keras.layers.PReLU):
         kind = FakeQuantRescaling if type(part) is keras.layers.Rescaling else FakeQuantPReLU
-        return kind.from_config(part.get_config())
+        return kind.from_config({**part.get_config(), "dtype": "float32"})  # bfloat16 would miss int8's values
     if not isinstance(part, keras.layers.Conv2D):
         return type(part).from_config(part.get_config())
     separate = {} if _activation(part) in _FUSED else {"activation": "linear"}

@@ -14,6 +14,7 @@ from sr_keras.layers.collapsible_conv import Collapsible
 from sr_keras.models._published import Published
 
 _MOST_NAMES, _MOST_OPERATORS = 3, 8  # of tensors, and of an ncnn file, in an error line
+_LARGEST = 2048  # of the numbers that are options; published networks have up to 256 filters
 
 
 def architectures() -> list[str]:
@@ -47,15 +48,25 @@ def recognise(
     if architecture is not None and architecture not in known:
         near = component.did_you_mean(architecture, known)
         raise InputError(f"--arch {architecture}: is none that can be imported{near}.")
-    found = {name: match for name in known if (match := _recognised(name, weights, where, scale)) is not None}
+    if architecture is not None:
+        known.sort(key=lambda name: name != architecture)  # it alone may say what is odd
+    found: dict[str, Published] = {}
+    for name in known:
+        if (match := _recognised(name, weights, where, scale)) is not None:
+            found[name] = match
+        if name == architecture and match is not None:
+            break
     if architecture is not None and architecture not in found:
         looks = f"; they look like {' or '.join(found)}" if found else ""
         raise InputError(f"{where}: holds {_listed(weights)}, which are not {architecture}'s{looks}.")
     if not found:
         raise InputError(f"{where}: holds {_listed(weights)}, of no architecture known here ({', '.join(known)}).")
-    if architecture is None and len(found) > 1:
+    if len(found) > 1:
         raise InputError(f"{where}: may be {' or '.join(found)}; say which by --arch.")
-    name = architecture or next(iter(found))
+    name = next(iter(found))
+    largest = max(value for value in found[name].options.values() if isinstance(value, int))
+    if largest > _LARGEST:
+        raise InputError(f"{where}: makes a {name} of {largest} filters or blocks; {_LARGEST} are the most here.")
     if scale not in (None, found[name].options["scale"]):
         raise InputError(f"{where}: enlarges {found[name].options['scale']} times, not {scale}; drop --scale.")
     return name, found[name]
@@ -75,40 +86,45 @@ def _recognised(name: str, weights: Weights, where: Path, scale: int | None) -> 
         return function(weights, **given)
     except InputError as error:  # it, but with something odd
         raise InputError(f"{where}: {error}") from error
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError):  # like it, but not whole
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, MemoryError):  # like it, but not whole
         return None
 
 
-def fill(model: keras.Model, tensors: Mapping[str, np.ndarray], where: Path) -> dict[str, str]:
-    """Gives every layer of `model` its tensors; returns by each tensor's name which layer took it.
+Matched = dict[str, dict[str, np.ndarray]]  # by the name of a layer its tensors by name, in Keras' order and layout
 
-    Raises `InputError` if a tensor is missing, left over, of another shape or not finite; `model` is then of no use.
+
+def matched(model: keras.Model, tensors: Mapping[str, np.ndarray], where: Path) -> Matched:
+    """Finds the tensors of every layer of `model`, whose variables need not have values yet.
+
+    Raises `InputError` if a tensor is missing, left over, of another shape or not finite.
     """
-    left, taken = dict(tensors), {}
+    left, found = dict(tensors), {}
     for layer in model.layers:
-        if not layer.weights:
-            continue
-        wanted = _names(layer)
-        missing = [name for name in wanted.values() if name not in left]
-        if missing:
-            raise InputError(f"{where}: lacks '{missing[0]}', which layer '{layer.name}' of {model.name} needs.")
-        values = []
+        values = {}
         for variable in layer.weights:
-            name = wanted[variable.path]
-            value = _laid_out(layer, variable, left.pop(name))
+            name = _tensor_name(layer, variable)
+            if name not in left:
+                raise InputError(f"{where}: lacks '{name}', which layer '{layer.name}' of {model.name} needs.")
+            tensor = left.pop(name)
+            values[name] = value = _laid_out(layer, variable, tensor)
             if value.shape != tuple(variable.shape):
                 raise InputError(
-                    f"{where}: '{name}' has the shape {list(tensors[name].shape)}, which does not fit "
-                    f"layer '{layer.name}' of {model.name}."
+                    f"{where}: '{name}' has the shape {list(tensor.shape)}, which does not fit layer '{layer.name}' of "
+                    f"{model.name}."
                 )
             if not np.isfinite(value).all():
                 raise InputError(f"{where}: '{name}' holds numbers that are not finite; fetch the file again.")
-            values.append(value.astype(np.float32))
-            taken[name] = layer.name
-        layer.set_weights(values)
+        if values:
+            found[layer.name] = values
     if left:
         raise InputError(f"{where}: {_listed(left)} fit nothing in {model.name}; is it of another version?")
-    return taken
+    return found
+
+
+def fill(model: keras.Model, found: Matched) -> None:
+    """Gives every layer of `model` what was matched."""
+    for name, values in found.items():
+        model.get_layer(name).set_weights([value.astype(np.float32) for value in values.values()])
 
 
 _PYTORCH = {  # names of variables, by the kind of layer
@@ -123,20 +139,18 @@ _PYTORCH = {  # names of variables, by the kind of layer
 }  # fmt: skip
 
 
-def _names(layer: keras.layers.Layer) -> dict[str, str]:
-    """Returns the tensor's name for each variable's path; layers of our own have PyTorch's names inside."""
+def _tensor_name(layer: keras.layers.Layer, variable: keras.Variable) -> str:
+    """Names the tensor of a variable; layers of our own have PyTorch's names inside."""
     known = next((names for kind, names in _PYTORCH.items() if isinstance(layer, kind)), {})
-    return {v.path: f"{layer.name}.{known.get(v.name, v.name)}" for v in layer.weights}
+    return f"{layer.name}.{known.get(variable.name, variable.name)}"
 
 
 def _laid_out(layer: keras.layers.Layer, variable: keras.Variable, tensor: np.ndarray) -> np.ndarray:
-    """Returns a tensor in Keras' order of axes and of channels."""
-    if isinstance(layer, keras.layers.PReLU):
-        return (
-            np.broadcast_to(tensor, (tensor.size,)).reshape(1, 1, -1)
-            if tensor.size > 1
-            else np.full(variable.shape, tensor)
-        )
+    """Returns a tensor in Keras' order of axes and of channels, whatever its shape."""
+    if isinstance(layer, keras.layers.PReLU) and tensor.ndim == 1:  # a slope for each channel, or one for all
+        return np.broadcast_to(tensor, variable.shape) if tensor.size == 1 else tensor[None, None]
+    if tensor.ndim == 0:
+        return tensor
     if variable.name == "kernel" or isinstance(layer, Collapsible):
         if tensor.ndim == 2:
             tensor = tensor.T

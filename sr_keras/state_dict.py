@@ -1,4 +1,4 @@
-"""The names of tensors in files of weights, whatever the format."""
+"""What holds of the tensors in a file of weights, whatever the format."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 from keras import layers, ops
+from tiny import SCALES, TINY
 
 from sr_keras import models
 from sr_keras.layers.multiple import CropToSize, PadToMultiple, ReflectToMultiple
@@ -16,18 +17,7 @@ from sr_keras.layers.window_attention import WindowAttention
 from sr_keras.receptive_field import field, halo
 
 NAMES = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
-TINY = {
-    "anchor": {"filters": 8, "blocks": 1},
-    "cnn_fc": {"filters": 4},
-    "edsr": {"filters": 8, "blocks": 1},
-    "rrdbnet": {"filters": 4, "growth": 2, "blocks": 1},
-    "srresnet": {"filters": 8, "blocks": 1},
-    "srvgg": {"filters": 8, "blocks": 1},
-    "swinir": {"filters": 8, "groups": 1, "blocks": 2, "heads": 2, "window": 4},
-    "vdsr": {"filters": 8, "depth": 3},
-}
-
-SCALES = {"rrdbnet": (1, 2, 4)}
+OPTIONS = {**TINY, "cnn_fc": {"filters": 4}, "rrdbnet": {"filters": 4, "growth": 2, "blocks": 1}}
 NAMES_AND_SCALES = [(name, scale) for name in NAMES for scale in SCALES.get(name, (2, 3, 4))]
 
 
@@ -104,7 +94,7 @@ def test_the_halo_is_the_measured_one(name):
 @pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 def test_nothing_changes_beyond_the_halo_of_a_model(name, scale):
     build = importlib.import_module(f"sr_keras.models.{name}").build
-    model = build(scale=scale, **TINY.get(name, {}))
+    model = build(scale=scale, **OPTIONS.get(name, {}))
     distance = halo(model)
     if distance is None:
         pytest.skip(f"{name} looks at the whole picture")

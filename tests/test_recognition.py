@@ -74,5 +74,5 @@ def _imported(path: Path) -> keras.Model:
     options = {key: value for key, value in published.options.items() if key not in ("scale", "channels")}
     given = {key: published.options[key] for key in ("scale", "channels")}
     network = component.build(models, {"name": name, **options}, **given)
-    recognition.fill(network, published.tensors, path)
+    recognition.fill(network, recognition.matched(network, published.tensors, path))
     return network

@@ -5,8 +5,8 @@ names of the authors' modules, so that tensor `body.0.conv1.weight` belongs to l
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from sr_keras.errors import InputError
 
 Tensors = Mapping[str, np.ndarray]
+_MOST = 200  # blocks in a row; published networks have up to 40
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Published:
 
     options: dict[str, Any]
     tensors: dict[str, np.ndarray]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
-def renamed(tensors: Tensors, *rules: tuple[str, str]) -> dict[str, np.ndarray]:
+def renamed(tensors: Tensors, *rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> dict[str, np.ndarray]:
     """Returns the tensors under other names: of the rules (pattern, replacement), the first that matches the start.
+
+    A replacement is a template, or a function of the match.
 
     Raises:
         InputError: if two tensors get one name.
@@ -39,7 +42,8 @@ def renamed(tensors: Tensors, *rules: tuple[str, str]) -> dict[str, np.ndarray]:
         new = name
         for pattern, replacement in rules:
             if (match := re.match(pattern, name)) is not None:
-                new = match.expand(replacement) + name[match.end() :]
+                start = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
+                new = start + name[match.end() :]
                 break
         if new in found:
             raise InputError(f"tensor '{name}' is there under two names; give a file of one network.")
@@ -48,8 +52,15 @@ def renamed(tensors: Tensors, *rules: tuple[str, str]) -> dict[str, np.ndarray]:
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """Counts the different numbers that the one group of `pattern` takes at the start of the names."""
-    return len({match[1] for name in tensors if (match := re.match(pattern, name)) is not None})
+    """Counts the different numbers that the one group of `pattern` takes at the start of the names.
+
+    Raises:
+        InputError: if there are too many to be built in reasonable time.
+    """
+    found = len({match[1] for name in tensors if (match := re.match(pattern, name)) is not None})
+    if found > _MOST:
+        raise InputError(f"{found} parts of one kind (such as '{pattern}') are too many; {_MOST} are taken.")
+    return found
 
 
 def upsampled(tensors: Tensors, pattern: str, last: str) -> int:
@@ -120,11 +131,12 @@ def without_mean_shift(tensors: Tensors, mean: np.ndarray) -> tuple[dict[str, np
             continue
         weight, bias = (left.pop(f"{name}.{part}").astype(np.float64) for part in ("weight", "bias"))
         expected = sign * np.asarray(mean)
-        if not np.allclose(weight.reshape(len(bias), -1), np.eye(len(bias)), atol=1e-3) or not np.allclose(
-            bias, expected, atol=2e-3 * np.abs(expected).max()
-        ):
-            raise InputError(
-                f"'{name}' shifts colours by {bias.round(3).tolist()}, not by {expected.round(3).tolist()}."
-            )
+        channels = len(expected)
+        if bias.shape != (channels,) or weight.size != channels**2:
+            raise InputError(f"'{name}' is not for pictures of {channels} channels.")
+        unit = np.allclose(weight.reshape(channels, channels), np.eye(channels), atol=1e-3)
+        if not unit or not np.allclose(bias, expected, atol=2e-3 * np.abs(expected).max()):
+            shift, wanted = bias.round(3).tolist(), expected.round(3).tolist()
+            raise InputError(f"'{name}' shifts colours by {shift}, not by {wanted}.")
     shifted = len(left) < len(tensors)
     return left, ("sub_mean and add_mean: the mean of DIV2K, fixed in the network",) if shifted else ()

@@ -71,8 +71,8 @@ def published(tensors: Tensors, scale: int | None = None) -> Published | None:
     maps = count(tensors, r"map\.(\d+)\.") // 2  # Lornatang's names for the same layers
     found = renamed(
         tensors, (r"feature_extraction\.", "first_part."), (r"shrink\.", "mid_part."), (r"deconv\.", "last_part."),
-        *((rf"map\.{k}\.", f"mid_part.{k + 2}.") for k in range(2 * maps)),
-        *((rf"expand\.{k}\.", f"mid_part.{2 * maps + 2 + k}.") for k in (0, 1)),
+        (r"map\.(\d+)\.", lambda match: f"mid_part.{int(match[1]) + 2}."),
+        (r"expand\.(\d+)\.", lambda match: f"mid_part.{int(match[1]) + 2 + 2 * maps}."),
     )  # fmt: skip
     if "first_part.1.weight" not in found or "mid_part.0.weight" not in found or "last_part.weight" not in found:
         return None

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from sr_keras.models._blocks import check_scale, contrast_attention, conv
-from sr_keras.models._published import Published, Tensors, count, renamed, root
+from sr_keras.models._published import Published, Tensors, count, root
 
 
 def build(
@@ -49,8 +49,7 @@ def _leaky(x):
 
 
 def published(tensors: Tensors) -> Published | None:
-    """Recognises the authors' weights, of one GPU or several."""
-    tensors = renamed(tensors, (r"module\.", ""))
+    """Recognises the authors' weights."""
     if "IMDB1.cca.conv_du.0.weight" not in tensors or "LR_conv.weight" not in tensors:
         return None
     filters, channels = tensors["fea_conv.weight"].shape[:2]
@@ -59,4 +58,4 @@ def published(tensors: Tensors) -> Published | None:
         "blocks": count(tensors, r"IMDB(\d+)\."),
         "attention_filters": tensors["IMDB1.cca.conv_du.0.weight"].shape[0],
     }  # fmt: skip
-    return Published(options, tensors)
+    return Published(options, dict(tensors))

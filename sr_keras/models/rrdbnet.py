@@ -82,8 +82,9 @@ def _conv(filters: int, name: str, *, dtype: str | None = None) -> layers.Conv2D
 
 def published(tensors: Tensors) -> Published | None:
     """Recognises ESRGAN's weights by the names of its first code, of its later, of BSRGAN and of BasicSR."""
-    if (last := count(tensors, r"model\.(\d+)\.weight")) and "model.1.sub.0.RDB1.conv1.0.weight" in tensors:
-        tensors = renamed(tensors, *_first_names(blocks=count(tensors, r"model\.1\.sub\.(\d+)\.RDB"), steps=last - 3))
+    if "model.1.sub.0.RDB1.conv1.0.weight" in tensors:
+        blocks, convolutions = (count(tensors, rf"model\.{part}") for part in (r"1\.sub\.(\d+)\.RDB", r"(\d+)\.weight"))
+        tensors = renamed(tensors, *_first_names(blocks, steps=convolutions - 3))
     tensors = renamed(
         tensors, (r"RRDB_trunk\.(\d+)\.RDB", r"body.\1.rdb"), (r"trunk_conv\.", "conv_body."),
         (r"upconv(\d)\.", r"conv_up\1."), (r"HRconv\.", "conv_hr."),

@@ -67,17 +67,17 @@ def published(tensors: Tensors) -> Published | None:
         (r"(.*)\.conv_(?:squeeze|expand)\.bias", r"\1.bias"),
     )
     for name in [name for name in found if name.endswith(".project")]:
-        found[name] = found[name][:, :, 0, 0]
+        found[name] = found[name].reshape(found[name].shape[:2])
     scale = root(found["conv_last.bias"].shape[0], first.shape[1])
-    for anchor in without(found, r"anchor\.net\.weight"):
-        if not np.array_equal(anchor[:, :, 0, 0], np.eye(anchor.shape[1]).repeat(scale**2, axis=0)):
-            raise InputError("'anchor.net.weight' does not repeat the input, so it can't be imported.")
-    if any(bias.any() for bias in without(found, r"anchor\.net\.bias")):
-        raise InputError("'anchor.net.bias' is not 0, so it can't be imported.")
+    anchors, biases = without(found, r"anchor\.net\.weight"), without(found, r"anchor\.net\.bias")
+    repeating = np.eye(min(first.shape[1], 4)).repeat(scale**2, axis=0)[:, :, None, None]
+    if not all(np.array_equal(anchor, repeating) for anchor in anchors) or any(bias.any() for bias in biases):
+        raise InputError("'anchor.net' does more than repeat the input, so it can't be imported.")
     options = {
         "scale": scale, "channels": first.shape[1], "filters": filters,
         "blocks": count(tensors, r"residual_block\.(\d+)\.conv_expand\.weight"),
         "activation": "prelu" if "conv_first.activation.weight" in tensors else "relu",
         "first_activated": True, "use_bias": True, "grey": 0.0, "width": first.shape[0] if wide else 0,
     }  # fmt: skip
-    return Published(options, found, ("anchor.net repeats the input, which the network does without weights",))
+    notes = ("anchor.net repeats the input, which the network does without weights",) if anchors else ()
+    return Published(options, found, notes)

@@ -1,5 +1,6 @@
 """SPAN (Wan et al., 2024): attention without parameters, a symmetric function of the very features it weighs."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -71,8 +72,9 @@ def published(tensors: Tensors) -> Published | None:
         notes.append("'no_norm' says that pixels go in as they are")
     branched = [name.removesuffix(".sk.weight") for name in plain if name.endswith(".sk.weight")]
     for name in branched:
-        plain |= _merged(plain, name)
-    without(plain, r".*\.(sk|conv\.[012])\.(weight|bias)")
+        merged = _merged(plain, name)
+        without(plain, rf"{re.escape(name)}\.(sk|conv\.[012])\.(weight|bias)")
+        plain |= merged
     if branched:
         notes.append(
             f"{len(branched)} convolutions were made of their branches; the eval_conv beside them is not needed"
@@ -94,6 +96,8 @@ def _merged(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
     parts = [f"{name}.{part}" for part in ("conv.0", "conv.1", "conv.2", "sk")]
     first, middle, last, skip = (tensors[f"{part}.weight"].astype(np.float64) for part in parts)
     first, last, skip = (kernel.reshape(kernel.shape[:2]) for kernel in (first, last, skip))
+    if skip.shape != (len(last), first.shape[1]) or middle.shape != (last.shape[1], len(first), 3, 3):
+        raise ValueError(f"the branches of '{name}' don't fit each other")
     b_first, b_middle, b_last, b_skip = (tensors[f"{part}.bias"].astype(np.float64) for part in parts)
     kernel = np.einsum("op,pmyx,mi->oiyx", last, middle, first, optimize=True)
     kernel[:, :, 1, 1] += skip

@@ -76,8 +76,12 @@ def published_ncnn(graph: Sequence[Layer]) -> Published | None:
         return None
     parts = match[1].count("conv3") * 2 + 1
     found = published(named(graph, [f"body.{k}" for k in range(parts)]))
-    if found is None or match[3] is None:
+    enlarged = int(match[2])
+    if found is None or found.options["scale"] != enlarged:
+        return None
+    if match[3] is None:
         return found
-    enlarged = found.options["scale"]
-    reduced = {"scale": round(enlarged * float(match[3])), "reduced_from": enlarged}
-    return Published({**found.options, **reduced}, found.tensors)
+    scale = round(enlarged * float(match[3]))
+    if abs(scale - enlarged * float(match[3])) > 1e-3:
+        return None
+    return Published({**found.options, "scale": scale, "reduced_from": enlarged}, found.tensors)

@@ -41,10 +41,8 @@ def build(
             power of two for `nearest+conv`); if `filters` is no multiple of `heads`.
     """
     check_scale(scale)
-    if filters % heads:
-        raise ValueError(
-            f"filters must be a multiple of heads, {heads}, got {filters}; try {-(-filters // heads) * heads}."
-        )
+    if heads < 1 or filters % heads:
+        raise ValueError(f"filters must be a multiple of heads, got {filters} and {heads}; try 60 and 6.")
     mean = DIV2K_MEAN if channels == 3 else ()
     lr = keras.Input((None, None, channels), name="lr")
     x = into_range(ReflectToMultiple(window, dtype="float32")(lr), 1.0, mean)
@@ -162,7 +160,9 @@ def _without_buffers(found: dict[str, np.ndarray], window: int) -> tuple[str, ..
     """Takes out what is computed here, from the window's and the picture's size, once it has been checked."""
     indices = without(found, r".*\.attn\.relative_position_index")
     masks = without(found, r".*\.attn_mask")
-    if not all(np.array_equal(index, relative_position_index(window)) for index in indices):
+    sized = all(index.shape == (window**2, window**2) for index in indices)  # before as large a one is made
+    expected = relative_position_index(window) if indices and sized else None
+    if not sized or not all(np.array_equal(index, expected) for index in indices):
         raise InputError("this SwinIR's relative_position_index is not the authors', and it can't be imported.")
     if indices and not masks and any(".blocks.1." in name for name in found):
         raise InputError("this SwinIR was made without shifted windows (it has no attn_mask) and can't be imported.")

@@ -35,8 +35,10 @@ def published(tensors: Tensors, scale: int | None = None) -> Published | None:
     if "features.0.weight" in tensors:  # one Sequential with a ReLU behind each convolution
         if f"features.{2 * depth - 2}.weight" not in tensors or tensors["features.0.weight"].shape[2:] != (3, 3):
             return None
-        middle = ((rf"features\.{2 * k}\.", f"residual_layer.{k - 1}.conv.") for k in range(1, depth - 1))
-        rules = ((r"features\.0\.", "input."), (rf"features\.{2 * depth - 2}\.", "output."), *middle)
+        rules = (
+            (r"features\.0\.", "input."), (rf"features\.{2 * depth - 2}\.", "output."),
+            (r"features\.(\d*[02468])\.", lambda match: f"residual_layer.{int(match[1]) // 2 - 1}.conv."),
+        )  # fmt: skip
     else:
         depth += 2
         rules = ((r"conv1\.0\.", "input."), (r"trunk\.", "residual_layer."), (r"conv2\.", "output."))

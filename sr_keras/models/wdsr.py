@@ -67,9 +67,9 @@ def published(tensors: Tensors) -> Published | None:
 
     The mean is in no tensor: it is told by the names.
     """
-    tensors = renamed(merged_weight_norm(tensors), (r"body\.(\d+)\.module\.", r"body.\1.body."))
-    if "skip.0.weight" not in tensors:
+    if not any(name.startswith("skip.0.") for name in tensors):
         return None
+    tensors = renamed(merged_weight_norm(tensors), (r"body\.(\d+)\.module\.", r"body.\1.body."))
     blocks = count(tensors, r"body\.(\d+)\.body\.0\.weight")
     one_body = "body.0.weight" in tensors
     if one_body:
