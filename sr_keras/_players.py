@@ -1,6 +1,6 @@
 """What a training is made of, built from its config: networks, losses, optimizers, one player or two.
 
-A part of the verb `train`, beside which only verbs see a `Config`.
+A part of the verbs `train` and `import_weights`; beside it only verbs see a `Config`.
 """
 
 import contextlib

@@ -186,20 +186,20 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
     """
     path = find("configs", source or "quickstart")
     content = read_yaml(path)
-    for key, value in pairs(overrides).items():
+    for key, value in pairs(overrides):
         _set(content, key.split("."), value)
     return parse(content, where=f"{path.name} with the command line" if overrides else str(path))
 
 
-def pairs(overrides: Iterable[str]) -> dict[str, Any]:
+def pairs(overrides: Iterable[str]) -> list[tuple[str, Any]]:
     """Reads `key=value` words, the values as YAML. Raises `InputError` for a word that is none."""
-    found = {}
+    found = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise InputError(f"override '{override}': write key=value, such as train.batch=8.")
         try:
-            found[key] = yaml.load(text, Loader=_Loader)
+            found.append((key, yaml.load(text, Loader=_Loader)))
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
             raise InputError(f"override '{override}': the value is not YAML ({_problem(error)}).") from error
     return found

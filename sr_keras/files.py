@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -56,6 +57,26 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         with contextlib.suppress(OSError):  # its folder may not be one
             beside.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` fill a folder beside `path`, syncs its files and renames it: it is there whole or not at all.
+
+    At `path` there may be an empty folder. Raises `InputError` as `write_whole` does.
+    """
+    beside = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        with writing(path):
+            beside.mkdir(parents=True)
+            write(beside)
+            for part in beside.iterdir():
+                with open(part, "rb+") as file:
+                    os.fsync(file.fileno())
+            if path.is_dir():
+                path.rmdir()
+            os.replace(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -3,16 +3,14 @@
 import argparse
 import hashlib
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sr_keras import cli
+from sr_keras import cli, files
 from sr_keras.errors import InputError
 from sr_keras.run import Run
 
@@ -20,6 +18,9 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     import keras
 
     from sr_keras.config import Config
+
+
+_ENDINGS = {".pth", ".pt", ".tar", ".ckpt", ".bin", ".param", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Imported:
     architecture: str
     config: "Config"
     network: "keras.Model"
-    taken: dict[str, str]
+    layers: dict[str, str]
     notes: tuple[str, ...]
     agreement: float
 
@@ -62,8 +63,13 @@ def import_weights(
 
     if zoo.find(run.folder):
         raise InputError(f"{run.folder}: is the name of weights that ship; take another -o.")
-    if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+    with files.writing(run.folder):
+        taken = run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir()))
+    if taken:
         raise InputError(f"{run.folder}: is there already; take another -o, or remove it.")
+    for key, instead in {"scale": "--scale", "name": "--arch", "channels": "none: the file tells"}.items():
+        if key in options:
+            raise InputError(f"{key} is no option to set here; take {instead}.")
     name, found = recognition.recognise(recognition.read(file), file, architecture, scale)
     config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
     channels = found.options["channels"]
@@ -71,9 +77,10 @@ def import_weights(
         matched = recognition.matched(players.float_network(config, channels), found.tensors, file)
     network = players.float_network(config, channels)
     recognition.fill(network, matched)
-    taken = {name: layer for layer, values in matched.items() for name in values}
-    imported = Imported(name, config, network, taken, found.notes, _agreement(network, config.scale, file))
-    _write(imported, file, run)
+    layers = {tensor: layer for layer, values in matched.items() for tensor in values}
+    imported = Imported(name, config, network, layers, found.notes, _agreement(network, config.scale, file))
+    record = _record(imported, file)
+    files.write_folder(run.folder, lambda beside: _write(imported, record, Run(beside)))
     return imported
 
 
@@ -97,36 +104,36 @@ def _agreement(network: "keras.Model", scale: int, file: Path) -> float:
 
     lr = resize.imresize(embedded.photographs("valid").picture(0)[:192, :192], 1 / 2)
     predict = predictor.of_keras(network, str(file))
-    sr = predict(image.with_channels(lr, predict.channels))
-    if not np.isfinite(sr).all():
+    picture = image.with_channels(lr, predict.channels)
+    if not np.isfinite(predict.network(image.to_float(picture)[None])).all():
         raise InputError(f"{file}: makes numbers that are not finite of a photograph; it can't be of use.")
+    sr = predict(picture)
     back = resize.imresize(image.from_float(sr, np.uint8), 1 / scale) if scale > 1 else image.from_float(sr, np.uint8)
-    return metrics.psnr(image.with_channels(lr, predict.channels), back)
+    return metrics.psnr(picture, back)
 
 
-def _write(imported: Imported, file: Path, run: Run) -> None:
-    """Makes the folder beside its place and renames it, so that it is there whole or not at all."""
-    from sr_keras import __version__, files
+def _record(imported: Imported, file: Path) -> dict[str, Any]:
+    """Says where the weights come from, for import.json."""
+    from sr_keras import __version__, recognition
+
+    def described(path: Path) -> dict[str, Any]:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+    return {
+        "files": [described(path) for path in recognition.sources(file)], "architecture": imported.architecture,
+        "parameters": imported.network.count_params(), "agreement": imported.agreement, "notes": imported.notes,
+        "layers": imported.layers, "sr_keras": __version__,
+    }  # fmt: skip
+
+
+def _write(imported: Imported, record: dict[str, Any], run: Run) -> None:
     from sr_keras import config as config_file
 
-    record = {
-        "file": file.name, "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "architecture": imported.architecture, "parameters": imported.network.count_params(),
-        "agreement": imported.agreement, "notes": imported.notes, "layers": imported.taken, "sr_keras": __version__,
-    }  # fmt: skip
-    with files.writing(run.folder):
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Run(Path(tempfile.mkdtemp(dir=run.folder.parent, prefix=f".{run.folder.name}.")))
-        try:
-            draft.folder.chmod(0o755)
-            imported.network.save(draft.generator)
-            draft.config.write_text(config_file.dump(imported.config), encoding="utf-8")
-            files.write_json(draft.imported, record)
-            if run.folder.exists():
-                run.folder.rmdir()
-            draft.folder.rename(run.folder)
-        finally:
-            shutil.rmtree(draft.folder, ignore_errors=True)
+    imported.network.save(run.generator)
+    run.config.write_text(config_file.dump(imported.config), encoding="utf-8")
+    files.write_json(run.imported, record)
 
 
 def table(tensors: "Mapping[str, str]") -> str:
@@ -159,15 +166,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from sr_keras import config as config_file
 
-    run = Run(options.output or Path("runs") / options.file.stem)
-    given = config_file.pairs(options.overrides)
+    run = Run(options.output or Path("runs") / _stem(options.file))
+    given = dict(config_file.pairs(options.overrides))
     found = import_weights(options.file, run, architecture=options.arch, scale=options.scale, options=given)
     built = {key: value for key, value in found.config.model.model_dump().items() if key != "name"}
     listed = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in built.items())
     colours = "RGB" if found.config.data.channels == "rgb" else "luminance"
     kind = f"{found.architecture} x{found.config.scale}, {colours}, {found.network.count_params():,} parameters"
     print(f"{options.file}: {kind}")
-    print(f"{listed}\n\n{table(found.taken)}\n")
+    print(f"{listed}\n\n{table(found.layers)}\n")
     for note in found.notes:
         print(note)
     print(f"a photograph enlarged and reduced again: {found.agreement:.1f} dB from itself")
@@ -178,6 +185,14 @@ def _main(options: argparse.Namespace) -> int:
         f"fine-tuning: python -m sr_keras.train {run.config} start_from={run.folder} --run runs/finetuned"
     )
     return 0
+
+
+def _stem(file: Path) -> str:
+    """Returns a file's name without its endings: `g_best` of g_best.pth.tar."""
+    name = file.name
+    while (path := Path(name)).suffix.lower() in _ENDINGS and path.stem:
+        name = path.stem
+    return name
 
 
 if __name__ == "__main__":

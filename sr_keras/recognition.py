@@ -13,16 +13,23 @@ from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import Collapsible
 from sr_keras.models._published import Published
 
+Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by name, or the operators of a graph
+
 _MOST_NAMES, _MOST_OPERATORS = 3, 8  # of tensors, and of an ncnn file, in an error line
+_LARGEST_SCALE = 16  # as in a config
 _LARGEST = 2048  # of the numbers that are options; published networks have up to 256 filters
 
 
-def architectures() -> list[str]:
-    """Lists the models that recognise published weights."""
-    return [name for name in component.names(models) if hasattr(_module(name), "published")]
+def architectures(function: str = "published") -> list[str]:
+    """Lists the models that recognise published weights, or by `published_ncnn` those of ncnn."""
+    return [name for name in component.names(models) if hasattr(_module(name), function)]
 
 
-Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by name, or the operators of a graph
+def sources(path: Path) -> list[Path]:
+    """Lists the files that `read` reads: two of ncnn, one of all others."""
+    graph = path.with_suffix(".param")
+    is_ncnn = path.suffix.lower() == ".param" or (path.suffix.lower() == ".bin" and graph.is_file())
+    return [graph if path.suffix.lower() == ".bin" else path, path.with_suffix(".bin")] if is_ncnn else [path]
 
 
 def read(path: Path) -> Weights:
@@ -31,10 +38,9 @@ def read(path: Path) -> Weights:
     A .bin without a .param beside it is taken for PyTorch's. Raises `InputError` for what is none of these, truncated
     or damaged.
     """
-    ending = path.suffix.lower()
-    if ending == ".param" or (ending == ".bin" and path.with_suffix(".param").is_file()):
+    if len(sources(path)) > 1:
         return ncnn_file.read(path)
-    return safetensors_file.read(path) if ending == ".safetensors" else torch_file.read(path)
+    return safetensors_file.read(path) if path.suffix.lower() == ".safetensors" else torch_file.read(path)
 
 
 def recognise(
@@ -44,10 +50,12 @@ def recognise(
 
     Raises `InputError` if there is none or more than one, or if they are not of the given `architecture` or `scale`.
     """
-    known = architectures()
+    known = architectures("published" if isinstance(weights, Mapping) else "published_ncnn")
     if architecture is not None and architecture not in known:
         near = component.did_you_mean(architecture, known)
-        raise InputError(f"--arch {architecture}: is none that can be imported{near}.")
+        raise InputError(f"--arch {architecture}: is none that can be imported from such a file{near}.")
+    if scale is not None and scale > _LARGEST_SCALE:
+        raise InputError(f"--scale must be {_LARGEST_SCALE} at the most, got {scale}.")
     if architecture is not None:
         known.sort(key=lambda name: name != architecture)  # it alone may say what is odd
     found: dict[str, Published] = {}
@@ -77,10 +85,7 @@ def _module(name: str):
 
 
 def _recognised(name: str, weights: Weights, where: Path, scale: int | None) -> Published | None:
-    module = _module(name)
-    function = getattr(module, "published" if isinstance(weights, Mapping) else "published_ncnn", None)
-    if function is None:
-        return None
+    function = getattr(_module(name), "published" if isinstance(weights, Mapping) else "published_ncnn")
     given = {"scale": scale} if "scale" in inspect.signature(function).parameters else {}
     try:
         return function(weights, **given)
@@ -106,7 +111,8 @@ def matched(model: keras.Model, tensors: Mapping[str, np.ndarray], where: Path) 
             if name not in left:
                 raise InputError(f"{where}: lacks '{name}', which layer '{layer.name}' of {model.name} needs.")
             tensor = left.pop(name)
-            values[name] = value = _laid_out(layer, variable, tensor)
+            with np.errstate(over="ignore"):  # told below
+                values[name] = value = _laid_out(layer, variable, tensor).astype(np.float32)
             if value.shape != tuple(variable.shape):
                 raise InputError(
                     f"{where}: '{name}' has the shape {list(tensor.shape)}, which does not fit layer '{layer.name}' of "
@@ -124,7 +130,7 @@ def matched(model: keras.Model, tensors: Mapping[str, np.ndarray], where: Path) 
 def fill(model: keras.Model, found: Matched) -> None:
     """Gives every layer of `model` what was matched."""
     for name, values in found.items():
-        model.get_layer(name).set_weights([value.astype(np.float32) for value in values.values()])
+        model.get_layer(name).set_weights(list(values.values()))
 
 
 _PYTORCH = {  # names of variables, by the kind of layer

@@ -14,8 +14,8 @@ def words(graph: Sequence[Layer]) -> str:
 
     `conv3` is a convolution that keeps the size, `leaky0.2` a ReLU of that slope, `nearest2` and `cubic0.5` are
     interpolations, `shuffle2` is PyTorch's pixel shuffle, `sum0.2,1` a weighed sum; what is like none of these has the
-    operator's name. Behind a colon stands how many convolutions ago each input was made, or `in` for the picture; not
-    where that is 0 for the only one.
+    operator's name. Behind a colon: how many convolutions before this operator each of its inputs was made, or `in` for
+    the picture; nothing, where its only input was made by the operator just before or since the last convolution.
 
     Raises:
         KeyError: for an input that no operator before has made.
@@ -65,8 +65,10 @@ def _listed(value: int | float | list[int | float]) -> list[int | float]:
 
 
 def _plain_convolution(size: int) -> list[tuple[int, int, int]]:
-    """Lists options, their defaults and what they must be: a square kernel, no stride, padded by its half."""
-    return [(11, size, size), (2, 1, 1), (12, 1, 1), (3, 1, 1), (13, 1, 1), (4, 0, size // 2), (18, 0, 0)]
+    """Lists options, their defaults and what they must be: an odd square kernel, no stride, half of it padding."""
+    half = size // 2 if size % 2 else -1
+    padding = [(4, 0, half), (14, half, half), (15, half, half), (16, half, half), (18, 0, 0)]
+    return [(11, size, size), (2, 1, 1), (12, 1, 1), (3, 1, 1), (13, 1, 1), *padding]
 
 
 def _activation(kind: int, given: Sequence[float]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def renamed(tensors: Tensors, *rules: tuple[str, str | Callable[[re.Match[str]],
     A replacement is a template, or a function of the match.
 
     Raises:
-        InputError: if two tensors get one name.
+        ValueError: if two tensors get one name.
     """
     found: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
@@ -46,7 +46,7 @@ def renamed(tensors: Tensors, *rules: tuple[str, str | Callable[[re.Match[str]],
                 new = start + name[match.end() :]
                 break
         if new in found:
-            raise InputError(f"tensor '{name}' is there under two names; give a file of one network.")
+            raise ValueError(f"tensor '{name}' is there under two names")
         found[new] = tensor
     return found
 
@@ -96,7 +96,7 @@ def merged_weight_norm(tensors: Tensors) -> dict[str, np.ndarray]:
     is over the axes of which `g` has one.
 
     Raises:
-        InputError: if a kernel is there normalised and plain.
+        ValueError: if a kernel is there normalised and plain, too.
     """
     merged = dict(tensors)
     pairs = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
@@ -106,7 +106,7 @@ def merged_weight_norm(tensors: Tensors) -> dict[str, np.ndarray]:
             if layer == name or (g := tensors.get(layer + length)) is None:
                 continue
             if f"{layer}weight" in merged:
-                raise InputError(f"tensor '{layer}weight' is there under two names; give a file of one network.")
+                raise ValueError(f"tensor '{layer}weight' is there under two names")
             g, v = g.astype(np.float64), v.astype(np.float64)
             if g.ndim not in (0, v.ndim) or np.broadcast_shapes(g.shape, v.shape) != v.shape:
                 raise ValueError(f"'{layer}{length}' does not fit its kernel")

@@ -1,25 +1,13 @@
 """CARN and CARN-M by the names in github.com/nmhkahn/CARN-pytorch."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from import_fixtures import Case
-
-_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
-
-
-class _Shift(nn.Module):
-    """A fixed 1x1 convolution that adds a colour."""
-
-    def __init__(self, colour: torch.Tensor):
-        super().__init__()
-        self.shifter = nn.Conv2d(3, 3, 1)
-        self.shifter.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.shifter.bias.data = colour.clone()
-
-    def forward(self, x):
-        return self.shifter(x)
+from import_fixtures._blocks import DIV2K, Shift
 
 
 class _Body(nn.Module):
@@ -58,7 +46,7 @@ class Network(_Cascade):
 
     def __init__(self, scales: list[int], features: int, groups: int = 1, recursive: bool = False):
         super().__init__(features, [_Cascade(features, _blocks(features, groups, recursive)) for _ in range(3)])
-        self.sub_mean, self.add_mean = _Shift(-_MEAN), _Shift(_MEAN)
+        self.sub_mean, self.add_mean = (nn.Sequential(OrderedDict(shifter=Shift(sign * DIV2K))) for sign in (-1, 1))
         self.entry, self.exit = nn.Conv2d(3, features, 3, padding=1), nn.Conv2d(features, 3, 3, padding=1)
         self.upsample = nn.Module()
         self.up = "up" if len(scales) == 1 else f"up{scales[-1]}"

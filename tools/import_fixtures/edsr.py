@@ -1,22 +1,9 @@
 """EDSR by the names in github.com/sanghyun-son/EDSR-PyTorch and in BasicSR."""
 
-import re
-
-import torch
 from torch import nn
 
 from import_fixtures import Case
-
-_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
-
-
-class _Shift(nn.Conv2d):
-    """A fixed 1x1 convolution that adds a colour."""
-
-    def __init__(self, colour: torch.Tensor):
-        super().__init__(3, 3, 1)
-        self.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.bias.data = colour.clone()
+from import_fixtures._blocks import DIV2K, Shift, renamed
 
 
 class _Block(nn.Module):
@@ -33,7 +20,7 @@ class Network(nn.Module):
 
     def __init__(self, scale: int, features: int, blocks: int):
         super().__init__()
-        self.sub_mean, self.add_mean = _Shift(-255 * _MEAN), _Shift(255 * _MEAN)
+        self.sub_mean, self.add_mean = Shift(-255 * DIV2K), Shift(255 * DIV2K)
         self.head = nn.Sequential(_conv(3, features))
         self.body = nn.Sequential(*[_Block(features) for _ in range(blocks)], _conv(features, features))
         steps = {2: [2], 3: [3], 4: [2, 2]}[scale]
@@ -50,19 +37,12 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _basicsr(state):
-    rules = {
-        r"head\.0": "conv_first", r"body\.(\d+)\.body\.0": r"body.\1.conv1", r"body\.(\d+)\.body\.2": r"body.\1.conv2",
-        r"body\.\d+(?=\.(weight|bias))": "conv_after_body", r"tail\.0": "upsample", r"tail\.1": "conv_last",
-    }  # fmt: skip
-    found = {}
-    for name, tensor in state.items():
-        if "mean" not in name:
-            for pattern, new in rules.items():
-                if re.match(pattern, name):
-                    name = re.sub("^" + pattern, new, name)
-                    break
-            found[name] = tensor
-    return {"params": found}
+    rules = [
+        (r"head\.0", "conv_first"), (r"body\.(\d+)\.body\.0", r"body.\1.conv1"),
+        (r"body\.(\d+)\.body\.2", r"body.\1.conv2"), (r"body\.\d+(?=\.(weight|bias))", "conv_after_body"),
+        (r"tail\.0", "upsample"), (r"tail\.1", "conv_last"),
+    ]  # fmt: skip
+    return {"params": renamed(state, rules)}
 
 
 def cases():

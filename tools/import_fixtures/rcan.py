@@ -1,12 +1,11 @@
 """RCAN: spandrel's class, whose names are the authors', and the names of BasicSR."""
 
-import re
-
 import torch
 from spandrel.architectures.RCAN import RCAN
 from torch import nn
 
 from import_fixtures import Case
+from import_fixtures._blocks import renamed
 
 _DF2K = (0.4690, 0.4490, 0.4036)
 _KEPT = tuple(f"{name}_mean.{part}" for name in ("sub", "add") for part in ("weight", "bias"))
@@ -42,12 +41,7 @@ def _basicsr(state):
         (r"body\.(\d)\.body\.(\d)\.body\.3\.conv_du\.2", r"body.\1.residual_group.\2.rcab.3.attention.3"),
         (r"body\.(\d)\.body\.(\d)\.body\.", r"body.\1.residual_group.\2.rcab."),
     ]  # fmt: skip
-    found = {}
-    for name, tensor in state.items():
-        if "mean" not in name:
-            pattern, new = next(rule for rule in rules if re.match(rule[0], name))
-            found[re.sub("^" + pattern, new, name)] = tensor
-    return {"params_ema": found}
+    return {"params_ema": renamed(state, rules)}
 
 
 def cases():

@@ -1,28 +1,10 @@
 """RLFN by the names in github.com/bytedance/RLFN."""
 
-import torch
 from torch import nn
 from torch.nn import functional
 
 from import_fixtures import Case
-
-
-class Attention(nn.Module):
-    """ESA with one convolution on the small map."""
-
-    def __init__(self, features: int, filters: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(features, filters, 1)
-        self.conv_f = nn.Conv2d(filters, filters, 1)
-        self.conv2 = nn.Conv2d(filters, filters, 3, stride=2)
-        self.conv3 = nn.Conv2d(filters, filters, 3, padding=1)
-        self.conv4 = nn.Conv2d(filters, features, 1)
-
-    def forward(self, x):
-        reduced = self.conv1(x)
-        small = self.conv3(functional.max_pool2d(self.conv2(reduced), 7, 3))
-        small = functional.interpolate(small, x.shape[2:], mode="bilinear", align_corners=False)
-        return x * torch.sigmoid(self.conv4(small + self.conv_f(reduced)))
+from import_fixtures._blocks import SpatialAttention
 
 
 class Block(nn.Module):
@@ -33,7 +15,7 @@ class Block(nn.Module):
         for name in ("c1_r", "c2_r", "c3_r"):
             self.add_module(name, nn.Conv2d(features, features, 3, padding=1))
         self.c5 = nn.Conv2d(features, features, 1)
-        self.esa = Attention(features, filters)
+        self.esa = SpatialAttention(features, filters, ["conv3"])
 
     def forward(self, x):
         y = x
