@@ -160,7 +160,8 @@ def _after(layer, reach: _Reach) -> _Reach:
         return replace(reach, resolution=None)
     raise ValueError(
         f"the reach of every layer must be known, got {_named(layer)}; "
-        "give its class a `radius` (and a `scale`), or add it to sr_keras/receptive_field.py."
+        "give its class `pointwise`, `whole_picture` or a `radius` (with `scale`, `stride` and `alignment` if not 1, "
+        "`pictures` if only so many inputs are looked at), or add it to sr_keras/receptive_field.py."
     )
 
 

@@ -333,6 +333,8 @@ def _main(source: str, overrides: list[str], folder: str | None) -> int:
         raise InputError(f"{run.folder}: is a file; give --run a folder.")
     if zoo.find(run.folder):
         raise InputError(f"{run.folder}: is the name of weights that ship; take another --run.")
+    if run.imported.is_file():
+        raise InputError(f"{run.folder}: holds imported weights; take another --run, with start_from={run.folder}.")
     if is_finished(config, run):
         _resolved(config, run, config.precision)
         print(_summary(run))

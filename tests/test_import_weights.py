@@ -61,6 +61,17 @@ def test_training_goes_on_from_it(tmp_path, photographs):
     assert 0 < moved < 1e-3
 
 
+def test_training_does_not_write_over_it(tmp_path, capsys):
+    from sr_keras import train
+
+    run = Run(tmp_path / "run")
+    import_weights.main([str(SRVGG), "-o", str(run.folder)])
+    before = run.generator.read_bytes()
+    assert train.main([str(run.config), "--run", str(run.folder)]) == 2
+    assert f"holds imported weights; take another --run, with start_from={run.folder}." in capsys.readouterr().err
+    assert run.generator.read_bytes() == before
+
+
 def _changed(tmp_path, change):
     """Writes the file of SRVGG with other tensors."""
     tensors = change({name: array.astype(np.float64) for name, array in torch_file.read(SRVGG).items()})

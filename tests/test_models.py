@@ -32,7 +32,7 @@ VARIANTS = [(name, TINY.get(name, {})) for name in NAMES] + [
     ("swinir", {**TINY["swinir"], "upsampler": "pixelshuffle", "upsampler_filters": 4}),
     ("swinir", {**TINY["swinir"], "upsampler": "nearest+conv", "upsampler_filters": 4, "resi_connection": "3conv"}),
     ("carn", {"filters": 8, "recursive": True, "groups": 4}),
-    ("rcan", {"filters": 8, "attention_filters": 2, "groups": 1, "blocks": 1, "pixel_range": 255.0}),
+    ("rcan", {"filters": 8, "attention_filters": 2, "residual_groups": 1, "blocks": 1, "pixel_range": 255.0}),
     ("wdsr", {"filters": 8, "blocks": 1, "variant": "b", "mean": (0.5, 0.5, 0.5), "pixel_range": 2.0}),
     ("rfdn", {"filters": 8, "attention": "contrast", "attention_filters": 4, "blocks": 1}),
     ("span", {"filters": 8, "blocks": 1, "pixel_range": 255.0, "mean": (0.4488, 0.4371, 0.4040)}),
@@ -173,7 +173,7 @@ def test_an_unsupported_scale_is_refused_with_the_rule(name, scale):
         ("swinir", 2, {}, 877_752 + 32_400),
         ("swinir", 3, {}, 885_867 + 32_400),
         ("swinir", 4, {}, 897_228 + 32_400),
-        ("swinir", 2, {"filters": 180, "groups": 6, "upsampler": "pixelshuffle"}, 11_752_487),
+        ("swinir", 2, {"filters": 180, "residual_groups": 6, "upsampler": "pixelshuffle"}, 11_752_487),
     ],
 )
 def test_parameters_are_as_many_as_published(name, scale, options, count):

@@ -35,7 +35,8 @@ def _write(name: str, case: import_fixtures.Case) -> None:
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
             if tensor.is_floating_point() and key not in case.kept:
-                tensor.copy_(_random(key, tensor, generator).half())  # halves, so that the file may hold them as such
+                drawn = case.drawn(key, _random(key, tensor, generator))
+                tensor.copy_(drawn.half())  # halves, so that the file may hold them as such
         height, width = case.size
         pixels = torch.randint(256, (1, case.channels, height, width), generator=generator)
         lr = pixels / 255.0
@@ -46,6 +47,24 @@ def _write(name: str, case: import_fixtures.Case) -> None:
     np.savez_compressed(FOLDER / f"{name}.npz", lr=lr_file.astype(np.uint8), sr=sr_file.astype(np.float32))
     sizes = [(FOLDER / f"{name}{ending}").stat().st_size for ending in (".pth", ".npz")]
     print(f"{name}: {sum(sizes) / 1000:.1f} kB, {tuple(sr.shape[2:])}, {float(sr.min()):.2f}..{float(sr.max()):.2f}")
+    if weak := _weak(case, lr, sr):
+        print(f"  of no weight to the picture: {', '.join(weak)}")
+
+
+def _weak(case: import_fixtures.Case, lr: torch.Tensor, sr: torch.Tensor) -> list[str]:
+    """Lists the tensors whose loss moves no pixel by five times what tests/test_recognition.py lets pass."""
+    found = []
+    for key, tensor in case.network.state_dict().items():
+        if any(part in key for part in case.idle):
+            continue
+        before = tensor.clone()
+        with torch.no_grad():
+            tensor.zero_()
+            without = case.network(lr * case.pixel_range) / case.pixel_range
+            tensor.copy_(before)
+        if before.any() and float((without - sr).abs().max()) < 1e-4:
+            found.append(key)
+    return found
 
 
 def _random(key: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

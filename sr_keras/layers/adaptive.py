@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from sr_keras.layers._checked import whole
+
 
 @keras.saving.register_keras_serializable("sr_keras")
 class AdaptiveMaxPool(keras.layers.Layer):
@@ -20,9 +22,7 @@ class AdaptiveMaxPool(keras.layers.Layer):
 
     def __init__(self, factor: int, **kwargs):
         super().__init__(**kwargs)
-        if factor != int(factor) or factor < 2:
-            raise ValueError(f"factor must be a whole number of 2 or more, got {factor}; try 2.")
-        self.factor = int(factor)
+        self.factor = whole("factor", factor, least=2)
 
     def call(self, x):
         height, width = ops.shape(x)[1:3]

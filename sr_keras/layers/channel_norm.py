@@ -9,10 +9,10 @@ from keras import ops
 class ChannelNorm(keras.layers.Layer):
     """Takes the mean off `[..., C]` along C, divides by the standard deviation, then scales and shifts each channel.
 
-    It is `keras.layers.LayerNormalization` to the last bits, `epsilon` added to the variance, in float32 under every
-    policy. Only the division is another: the differences and one more number, `sqrt(C * epsilon)`, are brought to
-    length 1, which TFLite has as one operator. Its int8 knows no other: a variance, and even more its inverse, has too
-    wide a range for 256 evenly spaced values (SAFMN: 8 dB from float, with this 27).
+    It is `keras.layers.LayerNormalization` to 1e-5, `epsilon` added to the variance, in float32 under every policy.
+    Only the division is another: the differences and one more number, `sqrt(C * epsilon)`, are brought to length 1,
+    which TFLite has as one operator. Its int8 knows no other: a variance, and even more its inverse, has too wide a
+    range for 256 evenly spaced values (SAFMN: 8 dB from float, with this 27).
     """
 
     pointwise = True  # read by sr_keras.receptive_field

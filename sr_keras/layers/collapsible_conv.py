@@ -6,7 +6,7 @@ from keras import ops
 
 
 class Collapsible(keras.layers.Conv2D):
-    """A convolution whose `kernel` and `bias`, both float32, are made of other weights in every step; abstract.
+    """A convolution whose `kernel`, in float32, and perhaps `bias` are made of other weights in every step; abstract.
 
     Maps `[B, H, W, C]` to `[B, H, W, filters]`, as `keras.layers.Conv2D` with padding "same" does. What is trained is
     combined before it meets the picture, under every policy in float32, so a step costs hardly more than a plain one.

@@ -14,7 +14,7 @@ class GroupedConv2D(keras.layers.Conv2D):
         ValueError: for strides, dilation, other padding than "same", even kernels, `channels_first`.
     """
 
-    def __init__(self, filters, kernel_size, groups=1, **kwargs):
+    def __init__(self, filters, kernel_size, groups, **kwargs):
         super().__init__(filters, kernel_size, groups=groups, **{"padding": "same", **kwargs})
         plain = set(self.strides) | set(self.dilation_rate) == {1} and all(size % 2 for size in self.kernel_size)
         if not (plain and self.padding == "same" and self.data_format == "channels_last"):
@@ -24,7 +24,5 @@ class GroupedConv2D(keras.layers.Conv2D):
         self.radius = max(self.kernel_size) // 2  # read by sr_keras.receptive_field
 
     def convolution_op(self, inputs, kernel):
-        if self.groups == 1:
-            return super().convolution_op(inputs, kernel)
         inputs, kernels = (ops.split(each, self.groups, axis=-1) for each in (inputs, kernel))
         return ops.concatenate(list(map(super().convolution_op, inputs, kernels)), axis=-1)

@@ -4,27 +4,21 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from sr_keras.layers._checked import whole
 
-@keras.saving.register_keras_serializable("sr_keras")
-class PadToMultiple(keras.layers.Layer):
-    """Repeats the last row and column of `[B, H, W, C]` until H and W are multiples of `factor`.
+
+class _ToMultiple(keras.layers.Layer):
+    """Continues `[B, H, W, C]` below and to the right until H and W are multiples of `factor`; abstract.
 
     Raises:
         ValueError: if `factor` is not a whole number of 2 or more.
     """
 
-    radius = 0  # what is repeated lies nearer than where it stands; read by sr_keras.receptive_field
+    radius = 0  # what a picture is continued by lies nearer than where it stands; read by sr_keras.receptive_field
 
     def __init__(self, factor: int, **kwargs):
         super().__init__(**kwargs)
-        self.factor = _checked(factor, least=2)
-
-    def call(self, image):
-        height, width = (self._multiple(length) for length in ops.shape(image)[1:3])
-        rows = [image[:, -1:]] * (self.factor - 1)
-        image = ops.concatenate([image, *rows], axis=1)[:, :height]
-        columns = [image[:, :, -1:]] * (self.factor - 1)
-        return ops.concatenate([image, *columns], axis=2)[:, :, :width]
+        self.factor = whole("factor", factor, least=2)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
@@ -38,20 +32,23 @@ class PadToMultiple(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("sr_keras")
-class ReflectToMultiple(keras.layers.Layer):
+class PadToMultiple(_ToMultiple):
+    """Repeats the last row and column of `[B, H, W, C]` until H and W are multiples of `factor`."""
+
+    def call(self, image):
+        height, width = (self._multiple(length) for length in ops.shape(image)[1:3])
+        rows = [image[:, -1:]] * (self.factor - 1)
+        image = ops.concatenate([image, *rows], axis=1)[:, :height]
+        columns = [image[:, :, -1:]] * (self.factor - 1)
+        return ops.concatenate([image, *columns], axis=2)[:, :, :width]
+
+
+@keras.saving.register_keras_serializable("sr_keras")
+class ReflectToMultiple(_ToMultiple):
     """Reflects `[B, H, W, C]` at its last row and column until H and W are multiples of `factor`.
 
     The last row itself is not repeated. A picture that is shorter than what it lacks is reflected to and fro.
-
-    Raises:
-        ValueError: if `factor` is not a whole number of 2 or more.
     """
-
-    radius = 0  # what is reflected lies nearer than where it stands
-
-    def __init__(self, factor: int, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = _checked(factor, least=2)
 
     def call(self, image):
         for axis in (1, 2):
@@ -62,16 +59,6 @@ class ReflectToMultiple(keras.layers.Layer):
             place = tf.range(self._multiple(length)) % period
             image = tf.gather(image, tf.minimum(place, period - place), axis=axis)
         return image
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height and self._multiple(height), width and self._multiple(width), channels
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
-    def _multiple(self, length):
-        return (length + self.factor - 1) // self.factor * self.factor
 
 
 @keras.saving.register_keras_serializable("sr_keras")
@@ -89,7 +76,7 @@ class CropToSize(keras.layers.Layer):
 
     def __init__(self, factor: int, **kwargs):
         super().__init__(**kwargs)
-        self.factor = _checked(factor, least=1)
+        self.factor = whole("factor", factor, least=1)
 
     def call(self, inputs):
         sr, lr = inputs
@@ -104,12 +91,6 @@ class CropToSize(keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def _checked(factor: int, least: int) -> int:
-    if factor != int(factor) or factor < least:
-        raise ValueError(f"factor must be a whole number of {least} or more, got {factor}; try 2.")
-    return int(factor)
-
-
 @keras.saving.register_keras_serializable("sr_keras")
 class PadToLeast(keras.layers.Layer):
     """Continues `[B, H, W, C]` with zeros, below and to the right, to at least `side` pixels either way.
@@ -122,7 +103,7 @@ class PadToLeast(keras.layers.Layer):
 
     def __init__(self, side: int, **kwargs):
         super().__init__(**kwargs)
-        self.side = _checked(side, least=1)
+        self.side = whole("side", side, least=1)
 
     def call(self, image):
         missing = [self._missing(length) for length in ops.shape(image)[1:3]]

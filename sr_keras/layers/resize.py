@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from sr_keras import resize
+from sr_keras.layers._checked import whole
 
 
 class _Interpolation(keras.layers.Layer):
@@ -61,7 +62,7 @@ class Bicubic(_Interpolation):
 
     def __init__(self, scale: int, **kwargs):
         super().__init__(**kwargs)
-        self.scale = _checked(scale)
+        self.scale = whole("scale", scale, least=2)
 
     def kernel(self, distance):
         return resize.KERNELS["bicubic"][0](distance)
@@ -82,7 +83,7 @@ class Bilinear(_Interpolation):
 
     def __init__(self, scale: int, **kwargs):
         super().__init__(**kwargs)
-        self.scale = _checked(scale)
+        self.scale = whole("scale", scale, least=2)
 
     def kernel(self, distance):
         return resize.KERNELS["bilinear"][0](distance)
@@ -118,39 +119,21 @@ class CubicReduction(_Interpolation):
         return {**super().get_config(), "scale": self.scale, "stride": self.stride}
 
 
-def _checked(scale: int) -> int:
-    if scale != int(scale) or scale < 2:
-        raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
-    return int(scale)
-
-
 @keras.saving.register_keras_serializable("sr_keras")
 class ResizeLike(keras.layers.Layer):
-    """Brings `x` in `[x, like]` to the height and width of `like`: `[B, h, w, C]` to `[B, H, W, C]`.
+    """Brings `x` in `[x, like]` linearly to the height and width of `like`: `[B, h, w, C]` to `[B, H, W, C]`.
 
     Half-pixel centres, no antialiasing, as PyTorch's `interpolate` without `align_corners`. Where `H / h` is no fixed
     number, what a pixel becomes depends on the size of the whole picture.
-
-    Raises:
-        ValueError: if `method` is neither `bilinear` nor `nearest`.
     """
 
     whole_picture = True  # read by sr_keras.receptive_field, as is `pictures`
     pictures = 1
 
-    def __init__(self, method: str = "bilinear", **kwargs):
-        super().__init__(**kwargs)
-        if method not in ("bilinear", "nearest"):
-            raise ValueError(f"method must be 'bilinear' or 'nearest', got {method!r}.")
-        self.method = method
-
     def call(self, inputs):
         x, like = inputs
-        return tf.cast(tf.image.resize(x, tf.shape(like)[1:3], self.method), x.dtype)
+        return tf.cast(tf.image.resize(x, tf.shape(like)[1:3]), x.dtype)
 
     def compute_output_shape(self, input_shape):
         (batch, *_, channels), (_, height, width, _) = input_shape
         return batch, height, width, channels
-
-    def get_config(self):
-        return {**super().get_config(), "method": self.method}

@@ -16,8 +16,8 @@ class WindowAttention(keras.layers.Layer):
     tensors have at most four axes, for the sake of TFLite.
 
     Args:
-        halved: that a `WindowAttention` of half a window's shift against this one follows, pixel by pixel layers
-            aside. Its windows are quarters of four of these, so this one lets them look half a window further only.
+        halved: whether the next layer is a `WindowAttention` shifted by half a window against this one, pixel by
+            pixel layers aside. Then this layer adds only half a window to the reach of the two.
 
     Raises:
         ValueError: unless `0 <= shift < window`.
@@ -97,6 +97,12 @@ def shift_masks(height, width, window: int, shift: int):
         -100.0 * tf.cast(tf.reshape(ends, (-1, 1, window**2)) != tf.reshape(ends, (-1, window**2, 1)), "float32")
         for ends in (rows, columns)
     )
+
+
+def shift_mask(across: int, window: int) -> np.ndarray:
+    """Returns both of `shift_masks` as one, `[across**2, n, n]`, for `across` x `across` windows shifted by half."""
+    rows, columns = map(np.array, shift_masks(across * window, across * window, window, window // 2))
+    return np.maximum(rows[:, None] + columns[None], -100.0).reshape(-1, window**2, window**2)
 
 
 def partition(x, window: int):

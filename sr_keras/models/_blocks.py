@@ -1,4 +1,4 @@
-"""What three or more models share: convolution, PReLU, ranges, sub-pixel enlargement, attention, scales."""
+"""What several models share: convolution, PReLU, ranges, enlargement, attention, scales."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 import keras
 from keras import ops
 
+from sr_keras.layers._checked import whole
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D
 from sr_keras.layers.contrast import Contrast
 from sr_keras.layers.multiple import PadToLeast
@@ -50,6 +51,19 @@ def prelu(x, name: str | None = None):
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(x)
 
 
+def mean_of(channels: int, mean: Sequence[float] | None = None) -> Sequence[float]:
+    """Returns the mean to take off: the given one (empty: none), else DIV2K's for three channels and none for others.
+
+    Raises:
+        ValueError: if `mean` has another length than 0 or `channels`.
+    """
+    if mean is None:
+        return DIV2K_MEAN if channels == 3 else ()
+    if len(mean) not in (0, channels):
+        raise ValueError(f"mean must have one number a channel or none, got {len(mean)} for {channels}; leave it out.")
+    return mean
+
+
 def into_range(x, pixel_range: float, mean: Sequence[float] = ()):
     """Takes `mean` off pixels in [0, 1], and multiplies them by `pixel_range`, the white that the network knows."""
     if any(mean):
@@ -83,25 +97,31 @@ def subpixel(x, scale: int, filters: int, name: str | None = None):
 
 
 def check_scale(scale: int) -> None:
-    """Raises ValueError unless `scale` is 2 or more."""
-    if scale < 2:
-        raise ValueError(f"scale must be a whole number of 2 or more, got {scale}; try 2, 3 or 4.")
+    """Raises ValueError unless `scale` is a whole number of 2 or more."""
+    whole("scale", scale, least=2)
 
 
-def spatial_attention(x, filters: int, name: str, *, deep: bool = False):
+def repeated(x, scale: int):
+    """Repeats the channels so that `ops.depth_to_space` makes the nearest neighbours of them.
+
+    UpSampling2D computes the same, but TFLite can't convert it for pictures of any size.
+    """
+    return ops.concatenate([x] * scale**2, axis=-1)
+
+
+def spatial_attention(x, filters: int, name: str, *, convolutions: Sequence[str]):
     """Weighs the pixels of `[B, H, W, C]` by what lies around them (ESA; Liu et al., 2020, arXiv 2009.11551).
 
-    A map at a sixth of the size and `filters` channels, made by one convolution (RLFN) or three (`deep`, RFDN), is
-    enlarged to H x W. Below 15 pixels either way the picture is continued with zeros.
+    A map at a sixth of the size and `filters` channels, made by the `convolutions` of these names with a ReLU between
+    two, is enlarged to H x W. Below 15 pixels either way the picture is continued with zeros.
     """
     inner = reduced = conv(filters, 1, gain=1.0, name=f"{name}.conv1")(x)
     inner = PadToLeast(15)(inner)
     inner = keras.layers.Conv2D(filters, 3, strides=2, name=f"{name}.conv2")(inner)
     inner = keras.layers.MaxPooling2D(7, 3)(inner)
-    if deep:
-        inner = conv(filters, activation="relu", name=f"{name}.conv_max")(inner)
-        inner = conv(filters, activation="relu", name=f"{name}.conv3")(inner)
-    inner = conv(filters, gain=1.0, name=f"{name}.conv3_" if deep else f"{name}.conv3")(inner)
+    for convolution in convolutions[:-1]:
+        inner = conv(filters, activation="relu", name=f"{name}.{convolution}")(inner)
+    inner = conv(filters, gain=1.0, name=f"{name}.{convolutions[-1]}")(inner)
     inner = ResizeLike()([inner, reduced])
     inner = keras.layers.Add()([inner, conv(filters, 1, gain=1.0, name=f"{name}.conv_f")(reduced)])
     weights = conv(x.shape[-1], 1, gain=1.0, activation="sigmoid", name=f"{name}.conv4")(inner)

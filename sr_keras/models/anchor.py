@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from sr_keras.models._blocks import check_scale, conv
+from sr_keras.models._blocks import check_scale, conv, repeated
 
 
 def build(
@@ -26,8 +26,7 @@ def build(
     if tail:
         x = conv(channels * scale**2, activation="relu", expansion=expansion)(x)
     x = conv(channels * scale**2, gain=0.01, expansion=expansion)(x)  # small: training starts at the anchor
-    anchor = ops.concatenate([lr] * scale**2, axis=-1)
-    x = layers.Add(dtype="float32")([x, anchor])
+    x = layers.Add(dtype="float32")([x, repeated(lr, scale)])
     x = ops.depth_to_space(x, scale)
     x = ops.clip(x, 0.0, 1.0)
     return keras.Model(lr, x, name="anchor")

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from sr_keras.layers.grouped_conv import GroupedConv2D
-from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, out_of_range, upsampling_steps
+from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, mean_of, out_of_range, upsampling_steps
 from sr_keras.models._published import Published, Tensors, renamed, upsampled, without, without_mean_shift
 
 
@@ -17,8 +17,9 @@ def build(*, scale: int, channels: int = 3, filters: int = 64, recursive: bool =
 
     The defaults are the paper's CARN, 964,163 parameters at x2 and 1,111,875 at x4; the paper's 1,592 thousand are of
     one network with the upsamplers of x2, x3 and x4. CARN-M is `recursive`, its cascades calling one block three times,
-    with 4 `groups` in the convolutions of blocks and upsampler: 257,027 and 294,147 parameters. With three channels
-    the mean of DIV2K is taken off and put back.
+    with 4 `groups` in the convolutions of blocks and upsampler: 257,027 and 294,147 parameters. Without `recursive`
+    the upsampler alone has groups, as in the authors' code. With three channels the mean of DIV2K is taken off and put
+    back.
 
     Raises:
         ValueError: if `scale` is neither 3 nor a power of two, or `filters` no multiple of `groups`.
@@ -26,7 +27,7 @@ def build(*, scale: int, channels: int = 3, filters: int = 64, recursive: bool =
     steps = upsampling_steps(scale)
     if groups < 1 or filters % groups:
         raise ValueError(f"filters must be a multiple of groups, got {filters} and {groups}; try 64 and 4.")
-    mean = DIV2K_MEAN if channels == 3 else ()
+    mean = mean_of(channels)
     lr = keras.Input((None, None, channels), name="lr")
     x = conv(filters, gain=1.0, name="entry")(into_range(lr, 1.0, mean))
     cascades = [_cascade(filters, f"b{k}.", _blocks(filters, recursive, groups, f"b{k}")) for k in (1, 2, 3)]

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from sr_keras.errors import InputError
 from sr_keras.layers.edge_conv import EdgeOrientedConv2D
-from sr_keras.models._blocks import check_scale, conv, into_range, out_of_range, prelu
+from sr_keras.models._blocks import check_scale, conv, into_range, out_of_range, prelu, repeated
 from sr_keras.models._published import Published, Tensors, count, renamed, root, without
 
 
@@ -50,7 +50,7 @@ def build(
         x = prelu(x, f"backbone.{k}.act") if activation == "prelu" else layers.ReLU()(x)
     # small: training starts at the nearest neighbours
     x = convolved(x, channels * scale**2, f"backbone.{blocks + 1}", 0.01)
-    x = layers.Add(dtype="float32")([x, ops.concatenate([image] * scale**2, axis=-1)])
+    x = layers.Add(dtype="float32")([x, repeated(image, scale)])
     x = ops.depth_to_space(x, scale)
     return keras.Model(lr, out_of_range(x, pixel_range), name="ecbsr")
 

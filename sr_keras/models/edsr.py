@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, out_of_range, subpixel, upsampling_steps
+from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, mean_of, out_of_range, subpixel, upsampling_steps
 from sr_keras.models._published import Published, Tensors, count, renamed, upsampled, without_mean_shift
 
 
@@ -27,7 +27,7 @@ def build(
         ValueError: if `scale` is neither 3 nor a power of two.
     """
     steps = upsampling_steps(scale)
-    mean = DIV2K_MEAN if channels == 3 else ()
+    mean = mean_of(channels)
     lr = keras.Input((None, None, channels), name="lr")
     x = into_range(lr, pixel_range, mean)
     x = head = conv(filters, gain=1.0, name="conv_first")(x)

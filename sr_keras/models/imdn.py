@@ -27,7 +27,7 @@ def build(
     for block in range(1, blocks + 1):
         x = _block(x, filters, attention_filters, f"IMDB{block}")
         found.append(x)
-    x = _leaky(conv(filters, 1, name="c.0")(layers.Concatenate()(found)))
+    x = layers.LeakyReLU(0.05)(conv(filters, 1, name="c.0")(layers.Concatenate()(found)))
     x = layers.Add()([conv(filters, gain=1.0, name="LR_conv")(x), head])
     x = conv(channels * scale**2, gain=1.0, dtype="float32", name="upsampler.0")(x)
     return keras.Model(lr, ops.depth_to_space(x, scale), name="imdn")
@@ -36,16 +36,12 @@ def build(
 def _block(x, filters: int, attention_filters: int, name: str):
     skip, distilled = x, []
     for k in (1, 2, 3):
-        x = _leaky(conv(filters, name=f"{name}.c{k}")(x))
+        x = layers.LeakyReLU(0.05)(conv(filters, name=f"{name}.c{k}")(x))
         quarter, x = list(ops.split(x, [filters // 4], axis=-1))
         distilled.append(quarter)
     distilled.append(conv(filters // 4, gain=1.0, name=f"{name}.c4")(x))
     x = contrast_attention(layers.Concatenate()(distilled), attention_filters, f"{name}.cca")
     return layers.Add()([conv(filters, 1, gain=1.0, name=f"{name}.c5")(x), skip])
-
-
-def _leaky(x):
-    return layers.LeakyReLU(0.05)(x)
 
 
 def published(tensors: Tensors) -> Published | None:

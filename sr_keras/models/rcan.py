@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, out_of_range, subpixel, upsampling_steps
+from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, mean_of, out_of_range, subpixel, upsampling_steps
 from sr_keras.models._published import Published, Tensors, count, renamed, upsampled, without_mean_shift
 
 _DF2K_MEAN = (0.4690, 0.4490, 0.4036)  # of DIV2K's and Flickr2K's training pictures
@@ -16,27 +16,26 @@ def build(
     channels: int = 3,
     filters: int = 64,
     attention_filters: int = 4,
-    groups: int = 10,
+    residual_groups: int = 10,
     blocks: int = 20,
     mean: tuple[float, ...] | None = None,
     pixel_range: float = 1.0,
 ) -> keras.Model:
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 1807.02758).
 
-    The defaults are the paper's network, 15,444,643 parameters at x2 and 15,592,355 at x4: `groups` of `blocks`, in
-    each of which the means of the channels go through `attention_filters`. `mean` is taken off and put back: DIV2K's,
-    if it is not given and there are three channels. The published weights have a `pixel_range` of 255. The weights of
-    channels are those of the whole picture, so no tile gives the whole picture's pixels.
+    The defaults are the paper's network, 15,444,643 parameters at x2 and 15,592,355 at x4: `residual_groups` of
+    `blocks`, in each of which the means of the channels go through `attention_filters`. `mean` is taken off and put
+    back: DIV2K's, if it is not given and there are three channels. The published weights have a `pixel_range` of 255.
+    The weights of channels are those of the whole picture, so no tile gives the whole picture's pixels.
 
     Raises:
-        ValueError: if `scale` is neither 3 nor a power of two.
+        ValueError: if `scale` is neither 3 nor a power of two, or `mean` has another length than 0 or `channels`.
     """
     steps = upsampling_steps(scale)
-    if mean is None:
-        mean = DIV2K_MEAN if channels == 3 else ()
+    mean = mean_of(channels, mean)
     lr = keras.Input((None, None, channels), name="lr")
     x = head = conv(filters, gain=1.0, name="conv_first")(into_range(lr, pixel_range, mean))
-    for group in range(groups):
+    for group in range(residual_groups):
         x = _group(x, attention_filters, blocks, f"body.{group}")
     x = layers.Add()([conv(filters, gain=1.0, name="conv_after_body")(x), head])
     for k, step in enumerate(steps):
@@ -93,7 +92,7 @@ def published(tensors: Tensors) -> Published | None:
         return None
     options = {
         "scale": upsampled(tensors, r"upsample\.\d+\.weight", "conv_last.weight"), "channels": channels,
-        "filters": filters, "groups": count(tensors, r"body\.(\d+)\.residual_group\."),
+        "filters": filters, "residual_groups": count(tensors, r"body\.(\d+)\.residual_group\."),
         "attention_filters": tensors["body.0.residual_group.0.rcab.3.attention.1.weight"].shape[0],
         "blocks": count(tensors, r"body\.0\.residual_group\.(\d+)\."), "mean": mean, "pixel_range": pixel_range,
     }  # fmt: skip

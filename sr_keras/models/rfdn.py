@@ -45,7 +45,7 @@ def build(
     for block in range(1, blocks + 1):
         x = _block(x, filters, attention, attention_filters, f"B{block}")
         found.append(x)
-    x = _leaky(conv(filters, 1, name="c.0")(layers.Concatenate()(found)))
+    x = layers.LeakyReLU(0.05)(conv(filters, 1, name="c.0")(layers.Concatenate()(found)))
     x = layers.Add()([conv(filters, gain=1.0, name="LR_conv")(x), head])
     x = conv(channels * scale**2, gain=1.0, dtype="float32", name="upsampler.0")(x)
     x = ops.depth_to_space(x, scale)
@@ -55,17 +55,13 @@ def build(
 def _block(x, filters: int, attention: Attention, attention_filters: int, name: str):
     distilled = []
     for k in (1, 2, 3):
-        distilled.append(_leaky(conv(filters // 2, 1, name=f"{name}.c{k}_d")(x)))
+        distilled.append(layers.LeakyReLU(0.05)(conv(filters // 2, 1, name=f"{name}.c{k}_d")(x)))
         x = _leaky_sum(conv(filters, gain=1.0, name=f"{name}.c{k}_r")(x), x)
-    distilled.append(_leaky(conv(filters // 2, name=f"{name}.c4")(x)))
+    distilled.append(layers.LeakyReLU(0.05)(conv(filters // 2, name=f"{name}.c4")(x)))
     x = conv(filters, 1, gain=1.0, name=f"{name}.c5")(layers.Concatenate()(distilled))
     if attention == "contrast":
         return contrast_attention(x, attention_filters, f"{name}.cca")
-    return spatial_attention(x, attention_filters, f"{name}.esa", deep=True)
-
-
-def _leaky(x):
-    return layers.LeakyReLU(0.05)(x)
+    return spatial_attention(x, attention_filters, f"{name}.esa", convolutions=("conv_max", "conv3", "conv3_"))
 
 
 def _leaky_sum(x, skip):

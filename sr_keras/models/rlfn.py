@@ -41,7 +41,7 @@ def _block(x, filters: int, attention_filters: int, name: str):
     for k in (1, 2, 3):
         x = layers.LeakyReLU(0.05)(conv(filters, name=f"{name}.c{k}_r")(x))
     x = conv(filters, 1, gain=1.0, name=f"{name}.c5")(layers.Add()([x, skip]))
-    return spatial_attention(x, attention_filters, f"{name}.esa")
+    return spatial_attention(x, attention_filters, f"{name}.esa", convolutions=("conv3",))
 
 
 def published(tensors: Tensors) -> Published | None:

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from sr_keras.layers.multiple import CropToSize, PadToMultiple
-from sr_keras.models._blocks import conv
+from sr_keras.models._blocks import conv, repeated
 from sr_keras.models._ncnn import named, words
 from sr_keras.models._published import Published, Tensors, count, renamed
 from sr_keras.ncnn_file import Layer
@@ -41,8 +41,8 @@ def build(
     x = _conv(filters, "conv_body")(x)
     x = layers.Add()([x, head])
     for step in range(1, (scale * together).bit_length()):
-        x = _leaky(_conv(filters, f"conv_up{step}")(_nearest(x)))
-    x = _leaky(_conv(filters, "conv_hr")(x))
+        x = layers.LeakyReLU(0.2)(_conv(filters, f"conv_up{step}")(ops.depth_to_space(repeated(x, 2), 2)))
+    x = layers.LeakyReLU(0.2)(_conv(filters, "conv_hr")(x))
     x = _conv(channels, "conv_last", dtype="float32")(x)
     if together > 1:
         x = CropToSize(scale, dtype="float32")([x, lr])
@@ -59,21 +59,12 @@ def _residual_in_residual(x, filters: int, growth: int, name: str):
 def _residual_dense(x, filters: int, growth: int, name: str):
     skip = x
     for k in range(1, 5):
-        x = layers.Concatenate()([x, _leaky(conv(growth, gain=_DENSE, name=f"{name}.conv{k}")(x))])
+        x = layers.Concatenate()([x, layers.LeakyReLU(0.2)(conv(growth, gain=_DENSE, name=f"{name}.conv{k}")(x))])
     return _scaled_sum(skip, conv(filters, gain=_DENSE, name=f"{name}.conv5")(x))
 
 
 def _scaled_sum(skip, x):
     return layers.Add()([skip, layers.Rescaling(0.2)(x)])
-
-
-def _nearest(x):
-    # UpSampling2D computes the same, but TFLite can't convert it for pictures of any size.
-    return ops.depth_to_space(ops.concatenate([x] * 4, axis=-1), 2)
-
-
-def _leaky(x):
-    return layers.LeakyReLU(0.2)(x)
 
 
 def _conv(filters: int, name: str, *, dtype: str | None = None) -> layers.Conv2D:

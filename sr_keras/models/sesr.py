@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from sr_keras.errors import InputError
-from sr_keras.models._blocks import check_scale, conv, into_range, prelu
+from sr_keras.models._blocks import check_scale, conv, into_range, prelu, repeated
 from sr_keras.models._published import Published, Tensors, count, renamed, root, without
 
 
@@ -49,7 +49,7 @@ def build(
     x = layers.Add()([x, first])
     # small: training starts at the nearest neighbours
     x = conv(channels * scale**2, 5, gain=0.01, use_bias=use_bias, width=width, name="conv_last")(x)
-    x = layers.Add(dtype="float32")([x, ops.concatenate([lr] * scale**2, axis=-1)])
+    x = layers.Add(dtype="float32")([x, repeated(lr, scale)])
     return keras.Model(lr, ops.depth_to_space(x, scale), name="sesr")
 
 

@@ -1,14 +1,13 @@
 """SPAN (Wan et al., 2024): attention without parameters, a symmetric function of the very features it weighs."""
 
 import re
-from collections.abc import Sequence
 from functools import partial
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range
+from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range, mean_of
 from sr_keras.models._published import Published, Tensors, count, root, without
 
 
@@ -19,7 +18,7 @@ def build(
     filters: int = 52,
     blocks: int = 6,
     pixel_range: float = 1.0,
-    mean: Sequence[float] = (),
+    mean: tuple[float, ...] | None = (),
     expansion: int = 0,
 ) -> keras.Model:
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 2311.12770).
@@ -34,18 +33,16 @@ def build(
         ValueError: if `scale` is below 2, or `mean` has another length than 0 or `channels`.
     """
     check_scale(scale)
-    if len(mean) not in (0, channels):
-        raise ValueError(f"mean must have one number a channel or none, got {len(mean)} for {channels}; leave it out.")
+    mean = mean_of(channels, mean)
     wide = partial(conv, filters, expansion=expansion)
     lr = keras.Input((None, None, channels), name="lr")
     x = into_range(lr, pixel_range, mean)
-    x = head = wide(gain=1.0, name="conv_1")(x)
-    found = []
+    x = first = inner = head = wide(gain=1.0, name="conv_1")(x)
     for block in range(1, blocks + 1):
         x, inner = _block(x, wide, f"block_{block}")
-        found.append((x, inner))
+        first = x if block == 1 else first
     x = wide(gain=1.0, name="conv_2")(x)
-    x = layers.Concatenate()([head, x, found[0][0], found[-1][1]])
+    x = layers.Concatenate()([head, x, first, inner])
     x = conv(filters, 1, gain=1.0, name="conv_cat")(x)
     x = conv(channels * scale**2, gain=1.0, dtype="float32", name="upsampler.0")(x)
     return keras.Model(lr, ops.depth_to_space(x, scale), name="span")

@@ -60,21 +60,17 @@ def _conv_norm(x, filters: int, name: str, place: int):
 
 
 def _modified(lr, steps: list[int], filters: int, blocks: int):
-    x = _leaky(conv(filters, name="conv_first")(lr))
+    x = layers.LeakyReLU(0.1)(conv(filters, name="conv_first")(lr))
     for block in range(blocks):
         skip = x
         x = conv(filters, activation="relu", gain=0.02, name=f"body.{block}.conv1")(x)
         x = conv(filters, gain=0.02, name=f"body.{block}.conv2")(x)
         x = layers.Add()([skip, x])
     for k, step in enumerate(steps, start=1):
-        x = _leaky(subpixel(x, step, filters, f"upconv{k}"))
-    x = _leaky(conv(filters, name="conv_hr")(x))
+        x = layers.LeakyReLU(0.1)(subpixel(x, step, filters, f"upconv{k}"))
+    x = layers.LeakyReLU(0.1)(conv(filters, name="conv_hr")(x))
     x = conv(lr.shape[-1], gain=0.02, dtype="float32", name="conv_last")(x)
     return layers.Add(dtype="float32")([x, Bilinear(math.prod(steps))(lr)])
-
-
-def _leaky(x):
-    return layers.LeakyReLU(0.1)(x)
 
 
 def published(tensors: Tensors) -> Published | None:

@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from sr_keras.layers.resize import CubicReduction
-from sr_keras.models._blocks import check_scale, conv, prelu
+from sr_keras.models._blocks import check_scale, conv, prelu, repeated
 from sr_keras.models._ncnn import named, words
 from sr_keras.models._published import Published, Tensors, count, root
 from sr_keras.ncnn_file import Layer
@@ -46,8 +46,7 @@ def build(
     last = f"body.{2 * blocks + 2}"
     # small: training starts at the nearest neighbours
     x = conv(channels * enlarged**2, gain=0.01, expansion=expansion, name=last)(x)
-    nearest = ops.concatenate([lr] * enlarged**2, axis=-1)
-    x = layers.Add(dtype="float32")([x, nearest])
+    x = layers.Add(dtype="float32")([x, repeated(lr, enlarged)])
     x = ops.depth_to_space(x, enlarged)
     if reduced_from is not None:
         x = CubicReduction(scale, reduced_from)(x)

@@ -9,8 +9,17 @@ from keras import layers, ops
 from sr_keras.errors import InputError
 from sr_keras.layers.gelu import Gelu
 from sr_keras.layers.multiple import CropToSize, ReflectToMultiple
-from sr_keras.layers.window_attention import WindowAttention, relative_position_index, shift_masks
-from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range, out_of_range, subpixel, upsampling_steps
+from sr_keras.layers.window_attention import WindowAttention, relative_position_index, shift_mask
+from sr_keras.models._blocks import (
+    check_scale,
+    conv,
+    into_range,
+    mean_of,
+    out_of_range,
+    repeated,
+    subpixel,
+    upsampling_steps,
+)
 from sr_keras.models._published import Published, Tensors, count, root, upsampled, without
 
 
@@ -19,7 +28,7 @@ def build(
     scale: int,
     channels: int = 3,
     filters: int = 60,
-    groups: int = 4,
+    residual_groups: int = 4,
     blocks: int = 6,
     heads: int = 6,
     window: int = 8,
@@ -31,10 +40,10 @@ def build(
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 2108.10257).
 
     The defaults are the lightweight network, 910,152 parameters at x2, 918,267 at x3 and 929,628 at x4; the paper's
-    878K, 886K and 897K leave out the tables of biases, 32,400. The classical network has 180 filters, 6 groups and
-    `pixelshuffle` (11.8M at x2); the real-world one `nearest+conv`, its large form 240 filters, 9 groups, 8 heads and
-    `3conv` too. A picture is continued by reflection to multiples of `window`, and the result cut. Of three channels
-    the mean of DIV2K is taken off and put back. There is no stochastic depth in training.
+    878K, 886K and 897K leave out the tables of biases, 32,400. The classical network has 180 filters, 6 residual
+    groups and `pixelshuffle` (11.8M at x2); the real-world one `nearest+conv`, its large form 240 filters, 9 groups, 8
+    heads and `3conv` too. A picture is continued by reflection to multiples of `window`, and the result cut. Of three
+    channels the mean of DIV2K is taken off and put back. There is no stochastic depth in training.
 
     Raises:
         ValueError: if `scale` is below 2, or with another upsampler than the default's neither 3 nor a power of two (a
@@ -43,12 +52,12 @@ def build(
     check_scale(scale)
     if heads < 1 or filters % heads:
         raise ValueError(f"filters must be a multiple of heads, got {filters} and {heads}; try 60 and 6.")
-    mean = DIV2K_MEAN if channels == 3 else ()
+    mean = mean_of(channels)
     lr = keras.Input((None, None, channels), name="lr")
     x = into_range(ReflectToMultiple(window, dtype="float32")(lr), 1.0, mean)
     x = head = conv(filters, gain=1.0, name="conv_first")(x)
     x = _norm(x, "patch_embed.norm")
-    for group in range(groups):
+    for group in range(residual_groups):
         skip = x
         for block in range(blocks):
             name, shift = f"layers.{group}.residual_group.blocks.{block}", window // 2 * (block % 2)
@@ -98,7 +107,7 @@ def _enlarged(x, scale: int, channels: int, upsampler: str, filters: int):
         if upsampler == "pixelshuffle":
             x = subpixel(x, step, filters, f"upsample.{2 * k}")
         else:
-            x = ops.depth_to_space(ops.concatenate([x] * 4, axis=-1), 2)  # nearest; TFLite can't convert UpSampling2D
+            x = ops.depth_to_space(repeated(x, 2), 2)
             x = layers.LeakyReLU(0.2)(conv(filters, name=f"conv_up{k + 1}")(x))
     if upsampler == "nearest+conv":
         x = layers.LeakyReLU(0.2)(conv(filters, name="conv_hr")(x))
@@ -127,8 +136,8 @@ def published(tensors: Tensors) -> Published | None:
     if len(tables) != groups * blocks or set(tables) != {table.shape}:
         raise InputError("this SwinIR's groups differ in blocks, heads or windows, and it can't be imported.")
     options = {
-        "channels": channels, "filters": filters, "groups": groups, "blocks": blocks, "heads": heads, "window": window,
-        "mlp_ratio": found[f"{_BLOCK}mlp.fc1.weight"].shape[0] / filters,
+        "channels": channels, "filters": filters, "residual_groups": groups, "blocks": blocks,
+        "heads": heads, "window": window, "mlp_ratio": found[f"{_BLOCK}mlp.fc1.weight"].shape[0] / filters,
         "resi_connection": "1conv" if "conv_after_body.weight" in found else "3conv",
     }  # fmt: skip
     for name in [name for name, tensor in found.items() if name.endswith(".weight") and tensor.ndim == 2]:
@@ -160,21 +169,13 @@ def _without_buffers(found: dict[str, np.ndarray], window: int) -> tuple[str, ..
     """Takes out what is computed here, from the window's and the picture's size, once it has been checked."""
     indices = without(found, r".*\.attn\.relative_position_index")
     masks = without(found, r".*\.attn_mask")
-    sized = all(index.shape == (window**2, window**2) for index in indices)  # before as large a one is made
-    expected = relative_position_index(window) if indices and sized else None
-    if not sized or not all(np.array_equal(index, expected) for index in indices):
-        raise InputError("this SwinIR's relative_position_index is not the authors', and it can't be imported.")
+    for index in indices:  # the shape first, lest a larger index than the file's is made
+        if index.shape != (window**2,) * 2 or not np.array_equal(index, relative_position_index(window)):
+            raise InputError("this SwinIR's relative_position_index is not the authors', and it can't be imported.")
     if indices and not masks and any(".blocks.1." in name for name in found):
         raise InputError("this SwinIR was made without shifted windows (it has no attn_mask) and can't be imported.")
     for mask in masks:
         across = round(len(mask) ** 0.5)
-        if mask.shape != (across**2, window**2, window**2) or not np.array_equal(mask, _mask(across * window, window)):
-            raise InputError(
-                "this SwinIR's attn_mask is not that of windows shifted by half, and it can't be imported."
-            )
+        if mask.shape != (across**2, window**2, window**2) or not np.array_equal(mask, shift_mask(across, window)):
+            raise InputError("this SwinIR's attn_mask is not that of windows shifted by half; it can't be imported.")
     return ("attn_mask, relative_position_index: computed from the picture's size",) if indices or masks else ()
-
-
-def _mask(side: int, window: int) -> np.ndarray:
-    rows, columns = map(np.array, shift_masks(side, side, window, window // 2))
-    return np.maximum(rows[:, None] + columns[None], -100.0).reshape(-1, window**2, window**2)

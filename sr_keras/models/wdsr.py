@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range, out_of_range
+from sr_keras.models._blocks import DIV2K_MEAN, check_scale, conv, into_range, mean_of, out_of_range
 from sr_keras.models._published import Published, Tensors, count, merged_weight_norm, renamed, root
 
 
@@ -34,11 +34,10 @@ def build(
     (github.com/JiahuiYu/wdsr_ntire2018). Their weight normalisation helps training only and is not built.
 
     Raises:
-        ValueError: if `scale` is below 2.
+        ValueError: if `scale` is below 2, or `mean` has another length than 0 or `channels`.
     """
     check_scale(scale)
-    if mean is None:
-        mean = DIV2K_MEAN if channels == 3 else ()
+    mean = mean_of(channels, mean)
     inner = inner_filters or filters * (4 if variant == "a" else 6)
     low_rank = low_rank_filters or int(filters * 0.8)
     lr = keras.Input((None, None, channels), name="lr")

@@ -11,8 +11,9 @@ import torch
 class Case:
     """A tiny network that maps `[1, channels, H, W]` in 0..pixel_range to the enlarged picture in the same range.
 
-    Its weights are made random, those named in `kept` aside. `size` is (H, W) of the picture that it is shown, and
-    `wrapped` makes of its state dict what the file shall hold.
+    Its weights are made random, those named in `kept` aside, and go by name through `drawn`: each must matter to the
+    picture, but for those in whose names a part named in `idle` occurs. `size` is (H, W) of the picture that it is shown, and `wrapped` makes of its state dict what the file shall
+    hold.
     """
 
     name: str
@@ -21,4 +22,6 @@ class Case:
     pixel_range: float = 1.0
     size: tuple[int, int] = (9, 7)
     kept: tuple[str, ...] = ()
+    drawn: Callable[[str, torch.Tensor], torch.Tensor] = lambda name, tensor: tensor
+    idle: tuple[str, ...] = ()
     wrapped: Callable[[dict[str, torch.Tensor]], Any] = dict

@@ -81,4 +81,4 @@ def cases():
         "x2": Network([2], 4), "x3": Network([3], 4), "x24": Network([2, 4], 4),
         "m-x4": Network([4], 8, 4, True), "m-x23": Network([2, 3], 8, 4, True),
     }  # fmt: skip
-    return [Case(name, network, kept=kept) for name, network in networks.items()]
+    return [Case(name, network, kept=kept, idle=("up2.",)) for name, network in networks.items()]

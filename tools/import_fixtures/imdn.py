@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 def _network(scale: int) -> Distilling:
-    """Two blocks of 8 features, 2 in the attention, which has a sixteenth of the paper's."""
+    """Two blocks of 8 features, which the attention brings to 2."""
     return Distilling(scale, 8, {f"IMDB{k}": Block(8, 2) for k in (1, 2)})
 
 

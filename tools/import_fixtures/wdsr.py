@@ -1,12 +1,12 @@
 """WDSR by the names in github.com/ychfan/wdsr and in github.com/JiahuiYu/wdsr_ntire2018."""
 
-import torch
 from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
 
 from import_fixtures import Case
+from import_fixtures._blocks import DIV2K
 
-_DIV2K = torch.tensor([0.4488, 0.4371, 0.4040]).view(1, 3, 1, 1)
+_DIV2K = DIV2K.view(1, 3, 1, 1)
 
 
 class _Block(nn.Module):
