@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sr_keras.errors import InputError
 
@@ -58,8 +60,8 @@ class Blobs:
             return self.raw(count)
         if tag == _FLOAT16:
             return self._padded(count, "<f2").astype(np.float32)
-        if tag == _BFLOAT16:  # the upper half of a float32
-            return (self._padded(count, "<u2").astype(np.uint32) << 16).view(np.float32)
+        if tag == _BFLOAT16:
+            return self._padded(count, ml_dtypes.bfloat16).astype(np.float32)
         table = self.raw(_TABLE)
         return table[self._padded(count, "|u1")]
 
@@ -73,12 +75,12 @@ class Blobs:
     def _quantised(self) -> InputError:
         return InputError(f"{self._path}: holds {self._layer} in int8; give the network in float32 or float16.")
 
-    def _padded(self, count: int, dtype: str) -> np.ndarray:
+    def _padded(self, count: int, dtype: DTypeLike) -> np.ndarray:
         numbers = self._numbers(count, dtype)
         self._take(-numbers.nbytes % 4)
         return numbers
 
-    def _numbers(self, count: int, dtype: str) -> np.ndarray:
+    def _numbers(self, count: int, dtype: DTypeLike) -> np.ndarray:
         return np.frombuffer(self._take(count * np.dtype(dtype).itemsize), dtype)
 
     def _take(self, size: int) -> memoryview:

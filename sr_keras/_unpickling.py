@@ -1,20 +1,22 @@
 """A part of torch_file: carries out a pickle without Python's unpickler, and thus without what that can do.
 
 A pickle can make plain values here and call the functions it is given. It imports nothing, sets no attribute, and
-makes no more than its own length pays for. To restrict `find_class` would not do: an instruction of five bytes reserves
-64 GB in Python's unpickler, and a deep tuple as a key ends the process.
+makes no more than its own length pays for. What it names besides is `Unknown` and stays so, whatever is done to it. To
+restrict `find_class` would not do: an instruction of five bytes reserves 64 GB in Python's unpickler, and a deep tuple
+as a key ends the process.
 """
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from sr_keras import _pickle_names
 from sr_keras.errors import InputError
 
 _MOST = 1_000_000  # instructions; a tensor takes about 40, in a checkpoint with its optimizer 120
 _LARGEST_KEY = 2**60  # integers below all have different hashes, so that a dict stays fast
-_SHOWN = 80  # characters of a name in an error
+_MOST_ARGUMENTS = 10  # of a function; one tuple of many, passed again and again, would be copied at each call
 _NAMED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _WITH_VALUE = set(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES BINBYTES8 "
@@ -39,17 +41,30 @@ class Dict:
     """The type of a dict, which a pickle calls without arguments, or with a list of pairs."""
 
 
-def load(file: IO[bytes], known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
+@dataclass(eq=False, slots=True)
+class Unknown:
+    """A class or function that a pickle names, or what it would have made with it: nothing but the name.
+
+    `state` is what the attributes would have been.
+    """
+
+    name: str
+    state: Any = None
+
+
+def load(file: IO[bytes], named: Callable[[str], Any], persistent: Callable[[Any], Any]) -> Any:
     """Carries out one pickle and leaves `file` behind it.
 
-    `known` tells what its dotted names stand for, of which `Function` and `Dict` can be called; `persistent` makes an
-    object of a persistent id. Sets become lists; a dict keeps what has a text or an integer as its key.
+    `named` tells what a dotted name stands for, of which `Function` and `Dict` can be called, or that it is `Unknown`;
+    `persistent` makes an object of a persistent id. The sets of protocol 4 become lists; in the protocols before, a set
+    is a call by name. A dict keeps what has a text or an integer as its key.
 
     Raises:
-        InputError: for a name that is not known, or for too many instructions, in words to stand behind a path.
+        InputError: from `named`, for a call that no checkpoint needs, or for too many instructions, in words to stand
+            behind a path.
         Exception: of nearly any kind, for a damaged pickle.
     """
-    machine = _Machine(known, persistent)
+    machine = _Machine(named, persistent)
     for count, (opcode, value, position) in enumerate(pickletools.genops(file)):
         if count == _MOST:
             raise InputError(f"holds a pickle of more than {_MOST} instructions; save the weights alone.")
@@ -59,9 +74,9 @@ def load(file: IO[bytes], known: Mapping[str, Any], persistent: Callable[[Any], 
 
 
 class _Machine:
-    def __init__(self, known: Mapping[str, Any], persistent: Callable[[Any], Any]):
+    def __init__(self, named: Callable[[str], Any], persistent: Callable[[Any], Any]):
         self.stack: list[Any] = []
-        self._known, self._persistent = known, persistent
+        self._named, self._persistent = named, persistent
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._copied = 0
@@ -94,7 +109,8 @@ class _Machine:
                 self._add(self._marked())
             case "SETITEM" | "SETITEMS":
                 items = self._last(2) if name == "SETITEM" else self._marked()
-                _filled(self.stack[-1], items)
+                if not isinstance(self.stack[-1], Unknown):
+                    _filled(self.stack[-1], items)
             case "MARK":
                 self._marks.append(len(self.stack))
             case "POP_MARK":
@@ -113,14 +129,21 @@ class _Machine:
                 push(self._named(value.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 module, attribute = self._last(2)
+                if len(module) + len(attribute) > _pickle_names.LONGEST:  # two texts, joined again and again
+                    raise DamagedError("no name")
                 push(self._named(f"{module:s}.{attribute:s}"))
             case "INST":
                 push(self._called(self._named(value.replace(" ", ".", 1)), tuple(self._marked()), position))
+            case "NEWOBJ" if isinstance(self.stack[-2], Unknown):
+                of_class, _arguments = self._last(2)
+                push(Unknown(of_class.name))
             case "REDUCE" | "NEWOBJ":
                 function, arguments = self._last(2)
                 push(self._called(function, arguments, position))
             case "BUILD":
-                pop()  # attributes, such as the versions of modules that a state dict has
+                attributes = pop()  # such as the versions of modules that a state dict has
+                if isinstance(self.stack[-1], Unknown):
+                    self.stack[-1].state = attributes
             case "PERSID" | "BINPERSID":
                 push(self._persistent(value if name == "PERSID" else pop()))
             case _:
@@ -138,22 +161,18 @@ class _Machine:
         return self._last(len(self.stack) - self._marks.pop())
 
     def _add(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], Unknown):
+            return
         if not isinstance(self.stack[-1], list):
             raise DamagedError("no list to add to")
         self.stack[-1].extend(items)
 
-    def _named(self, name: str) -> Any:
-        if name not in self._known:
-            shown = name if name.isprintable() and name.isascii() else ascii(name)
-            raise InputError(
-                f"needs {shown[:_SHOWN]}, which is refused because a file could run code that way; "
-                "save the weights alone: torch.save(model.state_dict(), ...)."
-            )
-        return self._known[name]
-
     def _called(self, function: Any, arguments: Any, position: int) -> Any:
-        if not isinstance(arguments, tuple):
-            raise DamagedError("arguments that are no tuple")
+        if isinstance(function, Unknown):
+            _pickle_names.check_call(function.name)
+            return Unknown(function.name)
+        if not isinstance(arguments, tuple) or len(arguments) > _MOST_ARGUMENTS:
+            raise DamagedError("arguments that are no tuple, or too many")
         if isinstance(function, Dict):
             return self._dict(*arguments, position=position)
         if not isinstance(function, Function):
@@ -173,6 +192,6 @@ def _filled(target: Any, items: list[Any]) -> dict:
     if not isinstance(target, dict) or len(items) % 2:
         raise DamagedError("no dict, or a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if isinstance(key, str) or (isinstance(key, int) and abs(key) < _LARGEST_KEY):
+        if isinstance(key, str) or (isinstance(key, int) and -_LARGEST_KEY < key < _LARGEST_KEY):
             target[key] = value
     return target

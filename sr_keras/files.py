@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file of bytes; an `OSError`, also one of the block, becomes an `InputError` of one line.
+    """Opens a file of bytes; an `OSError` or a `MemoryError`, also of the block, becomes an `InputError` of one line.
 
     So does what is no file: a pipe might never end, nor a device.
     """
@@ -39,6 +39,8 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path.") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit into memory; end other programs, or take a larger machine.") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -63,7 +63,7 @@ def _counted(graph: Any, given: Sequence[_Origin]) -> tuple[int, list[_Origin]]:
             count += inner
         elif any(_counted(each, [_ANYTHING] * len(each.inputs))[0] for each in _functions(graph, operation)):
             raise ValueError(f"multiply-adds must not depend on a condition, but {_named(operation)} computes some.")
-        elif _is_product(operation) and _counts(*made_of[-2:]):
+        elif _is_product(operation) and len(made_of) > 1 and _counts(*made_of[-2:]):
             count += _of_product(operation)
         origins.update(zip(map(id, operation.outputs), results, strict=True))
     return count, [origins[id(tensor)] for tensor in graph.outputs]

@@ -57,8 +57,8 @@ def read(path: str | PathLike[str]) -> list[Layer]:
     layers = list(_layers(param, _text(param)))
     with files.reading(weights) as file:
         blobs = _ncnn_weights.Blobs(param, weights, file.read())
-    for layer in layers:
-        layer.weights.update(blobs.of(layer.kind, layer.name, layer.options))
+        for layer in layers:
+            layer.weights.update(blobs.of(layer.kind, layer.name, layer.options))
     blobs.finish()
     return layers
 

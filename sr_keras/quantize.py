@@ -51,7 +51,7 @@ def fake_quantised(model: keras.Model, *, momentum: float = 0.99) -> keras.Model
         if not isinstance(part, keras.layers.InputLayer) and type(part).__name__ not in _CARRIES | _COMPUTES:
             raise ValueError(
                 f"quantisation takes plain convolutions, activations and sums, but {model.name} has "
-                f"{type(part).__name__} '{part.name}'; docs/models.md lists the networks that can be."
+                f"{type(part).__name__} '{part.name}'; take a network that docs/models.md calls a twin."
             )
         if isinstance(part, keras.layers.Rescaling) and np.any(np.not_equal(part.scale, 1.0)) and np.any(part.offset):
             raise ValueError(f"Rescaling '{part.name}' of {model.name} must have a scale or an offset, not both.")

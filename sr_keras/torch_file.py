@@ -1,6 +1,7 @@
 """Reads the tensors of a PyTorch file (`torch.save`) without PyTorch, and without running what the file says.
 
-A pickle may name any function to be called. Here only those that rebuild a tensor are known; all others are refused.
+A pickle may name any function to be called. Here only those that rebuild a tensor are. What else a checkpoint needs is
+not made, and not missed unless it is among the weights; what no checkpoint needs is refused (_pickle_names).
 """
 
 import errno
@@ -14,28 +15,26 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
+import ml_dtypes
 import numpy as np
 
-from sr_keras import _unpickling, files, state_dict
-from sr_keras._unpickling import DamagedError
+from sr_keras import _checkpoint, _pickle_names, _unpickling, files, state_dict
+from sr_keras._unpickling import DamagedError, Unknown
 from sr_keras.errors import InputError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # the first pickle of a file in the format of before PyTorch 1.6
 _LEGACY_STARTS = tuple(pickle.dumps(MAGIC_NUMBER, protocol) for protocol in range(2, 6))
 _ZIP_START = b"PK\x03\x04"
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _DTYPES = {
-    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
-    "BoolStorage": "|b1",
+    "FloatStorage": np.dtype("<f4"), "DoubleStorage": np.dtype("<f8"), "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": _BFLOAT16, "LongStorage": np.dtype("<i8"), "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"), "CharStorage": np.dtype("|i1"), "ByteStorage": np.dtype("|u1"),
+    "BoolStorage": np.dtype("|b1"),
 }  # fmt: skip
-# Where a checkpoint keeps its weights, the averaged ones first: Real-ESRGAN's files hold both.
-_WRAPPERS = (
-    "params_ema", "params-ema", "model_ema", "ema", "g_ema", "params", "model_state_dict", "state_dict", "model", "net",
-    "generator", "netG", "net_g", "G",
-)  # fmt: skip
-_MOST_WRAPPERS = 20
 _MOST_DIMENSIONS = 64  # as in numpy
 _MOST_ELEMENTS = 2**48
+_LONGEST_ID = 6  # parts of a persistent id
 _COPIES = 8  # all tensors together may be that many times the file: they may share storages, or repeat elements
 _SPARE = 2**20  # bytes
 
@@ -44,39 +43,42 @@ def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a state dict: names -> arrays in PyTorch's own axis order, bfloat16 as float32, other types as they are.
 
     Both formats of `torch.save` are understood. Of a checkpoint with `params_ema`, `params`, `state_dict` or the like
-    inside, the first of these is taken, and `module.` is taken off the names; values that are no tensors are left out.
-    Raises `InputError` for a file that is missing, truncated, no PyTorch file, without tensors, larger inside than
-    outside, or in need of any other class than a tensor's.
+    inside, the first of these is taken, be it a dict or a module pickled whole, and `module.` is taken off the names;
+    values that are no tensors are left out. Raises `InputError` for a file that is missing, truncated, no PyTorch file,
+    without tensors, larger inside than outside, or that names what could run or what its weights need and is not here.
     """
     path = Path(path)
     with files.reading(path) as file:
         try:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            tree, storages = _parsed(file, size)
-            return _arrays(state_dict.plain(_tensors(tree)), storages, size)
+            reader = _Reader()
+            tree, storages = _parsed(reader, file, size)
+            return _arrays(state_dict.plain(_checkpoint.tensors(tree, _Tensor, reader.unknown)), storages, size)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged file raises nearly anything, and whatever it is, the file is no good
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an archive that begins before 0
                 raise
             raise InputError(f"{path}: is truncated or damaged; fetch it again.") from error
 
 
-def _parsed(file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _parsed(reader: "_Reader", file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Returns the pickled object, its tensors still as `_Tensor`, and the flat arrays that these look into."""
     start = file.read(max(map(len, _LEGACY_STARTS)))
     file.seek(0)
     if start.startswith(_LEGACY_STARTS):
-        return _legacy(file.read())
+        return _legacy(reader, file.read())
     if start.startswith(_ZIP_START):
-        return _zipped(file, size)
+        return _zipped(reader, file, size)
     raise InputError("is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
 
 
-def _legacy(content: bytes) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _legacy(reader: "_Reader", content: bytes) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Reads five pickles (magic number, version, system, object, keys) and the storages in the order of the keys."""
-    reader, file = _Reader(), io.BytesIO(content)
+    file = io.BytesIO(content)
     _magic, _version, system, tree, keys = (reader.load(file) for _ in range(5))
     _refuse_big_endian(not system["little_endian"])
     storages, position = {}, file.tell()
@@ -89,7 +91,7 @@ def _legacy(content: bytes) -> tuple[Any, Mapping[str, np.ndarray]]:
     return tree, storages
 
 
-def _zipped(file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
+def _zipped(reader: "_Reader", file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
     """Reads `data.pkl` and the storages `data/<key>` from the one folder of a zip archive."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
@@ -104,7 +106,6 @@ def _zipped(file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
         entries = _Entries(archive, size)
         if f"{folder}byteorder" in names:
             _refuse_big_endian(entries.read(f"{folder}byteorder") == b"big")
-        reader = _Reader()
         tree = reader.load(io.BytesIO(entries.read(pickles[0])))
         storages = {key: s.decoded(entries.read(f"{folder}data/{key}")) for key, s in reader.storages.items()}
     return tree, storages
@@ -123,6 +124,7 @@ class _Entries:
         self._left -= entry.file_size
         if self._left < 0:
             raise DamagedError("more in the entries than in the file")
+        del entry.CRC  # torch.serialization.set_crc32_options(False) writes none, and zipfile checks it if it is there
         return self._archive.read(entry)
 
 
@@ -132,17 +134,35 @@ def _refuse_big_endian(big: bool) -> None:
 
 
 class _Reader:
-    """Unpickles from a file and notes which storages the tensors need."""
+    """Unpickles from a file and notes which storages the tensors need, and the first name that is not known here."""
 
     def __init__(self):
         self.storages: dict[str, _Storage] = {}
+        self.unknown = ""
 
     def load(self, file: IO[bytes]) -> Any:
-        return _unpickling.load(file, _KNOWN, self._view)
+        return _unpickling.load(file, self._named, self._view)
 
-    def _view(self, saved: Any) -> "_View":
+    def _named(self, name: str) -> Any:
+        if name in _KNOWN:
+            return _KNOWN[name]
+        _pickle_names.check(name)
+        self.unknown = self.unknown or name
+        return Unknown(name)
+
+    def _view(self, saved: Any) -> "_View | Unknown":
         """Returns where a tensor's storage begins, which in the old format may be a view of another itself."""
+        if isinstance(saved, str):
+            raise InputError("is a pickle of protocol 0, which PyTorch can't read either; save it without the option.")
+        if not isinstance(saved, tuple) or len(saved) > _LONGEST_ID:
+            raise DamagedError("no persistent id")
+        if saved[0] == "module" and isinstance(saved[1], Unknown):  # a class and its source, in the old format
+            return saved[1]
         kind, dtype, key, _device, elements, *view = saved
+        if isinstance(dtype, Unknown):
+            if view:  # in the old format the storages behind it can't be found then
+                raise _pickle_names.refused(dtype.name)
+            return dtype
         storage = _Storage(dtype, elements)
         if kind != "storage" or not isinstance(key, str) or self.storages.setdefault(key, storage) != storage:
             raise DamagedError("no storage, or another of its key")
@@ -151,24 +171,23 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    dtype: str
+    dtype: np.dtype
     elements: int
 
     def __post_init__(self):
-        if not isinstance(self.dtype, str) or self.dtype not in _DTYPES.values():
+        if not isinstance(self.dtype, np.dtype):
             raise DamagedError("no type of a storage")
         _whole(self.elements)
 
     @property
     def size(self) -> int:
         """The number of bytes in the file."""
-        return self.elements * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
+        return self.elements * self.dtype.itemsize
 
     def decoded(self, data: bytes | memoryview) -> np.ndarray:
         """Returns the numbers in `data`. Raises `ValueError` if there are too few."""
-        if self.dtype == "bfloat16":  # the upper half of a float32
-            return (np.frombuffer(data, "<u2", self.elements).astype("<u4") << 16).view("<f4")
-        return np.frombuffer(data, self.dtype, self.elements)
+        flat = np.frombuffer(data, self.dtype, self.elements)
+        return flat.astype("<f4") if self.dtype == _BFLOAT16 else flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +223,9 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(flat[first:], self.shape, strides).copy()
 
 
-def _rebuilt_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_ignored: Any) -> _Tensor:
+def _rebuilt_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_ignored: Any) -> _Tensor | Unknown:
+    if isinstance(storage, Unknown):  # of a type that numpy lacks
+        return storage
     if not isinstance(storage, _View) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise DamagedError("no tensor")
     if len(shape) > _MOST_DIMENSIONS or len(shape) != len(strides):
@@ -212,8 +233,8 @@ def _rebuilt_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_ignor
     return _Tensor(storage, _whole(offset), tuple(map(_whole, shape)), tuple(map(_whole, strides)))
 
 
-def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor:
-    if not isinstance(tensor, _Tensor):
+def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor | Unknown:
+    if not isinstance(tensor, (_Tensor, Unknown)):
         raise DamagedError("a parameter that is no tensor")
     return tensor
 
@@ -224,31 +245,27 @@ def _whole(number: Any) -> int:
     return number
 
 
+def _listed(items: Any = ()) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(items, (list, tuple)):
+        raise DamagedError("a set of what is no list")
+    return items
+
+
 _KNOWN = {
     "collections.OrderedDict": _unpickling.Dict(),
+    **{
+        f"{builtins}.{name}": _unpickling.Function(_listed)
+        for builtins in ("builtins", "__builtin__")
+        for name in ("set", "frozenset")
+    },
     "torch._utils._rebuild_tensor": _unpickling.Function(_rebuilt_tensor),
     "torch._utils._rebuild_tensor_v2": _unpickling.Function(_rebuilt_tensor),
     "torch._utils._rebuild_parameter": _unpickling.Function(_rebuilt_parameter),
     "torch._utils._rebuild_parameter_with_state": _unpickling.Function(_rebuilt_parameter),
+    "torch.nn.parameter.Parameter": _unpickling.Function(_rebuilt_parameter),  # before PyTorch 0.4
+    "torch.autograd.variable.Variable": _unpickling.Function(_rebuilt_parameter),
     **{f"torch.{storage}": dtype for storage, dtype in _DTYPES.items()},
 }
-
-
-def _tensors(tree: Any) -> dict[str, _Tensor]:
-    """Returns the dict of tensors inside, behind the wrappers of a checkpoint or a single name."""
-    if not (found := _unwrapped(tree, set())):
-        raise InputError("holds no dict of tensors; give a file of torch.save(model.state_dict(), ...).")
-    return found
-
-
-def _unwrapped(tree: Any, seen: set[int]) -> dict[str, _Tensor]:
-    if not isinstance(tree, dict) or id(tree) in seen or len(seen) == _MOST_WRAPPERS:
-        return {}
-    seen.add(id(tree))  # a pickle may hold itself
-    for name in _WRAPPERS if len(tree) > 1 else list(tree):
-        if found := _unwrapped(tree.get(name), seen):
-            return found
-    return {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, _Tensor)}
 
 
 def _arrays(tensors: Mapping[str, _Tensor], storages: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:

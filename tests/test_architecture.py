@@ -31,6 +31,8 @@ FLOORS = [
         "_video_writing",
         "torch_file",
         "_unpickling",
+        "_checkpoint",
+        "_pickle_names",
         "safetensors_file",
         "ncnn_file",
         "_ncnn_weights",

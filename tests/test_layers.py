@@ -1,5 +1,7 @@
 """The layers: cubic enlargement equals imresize, at every size, under every policy, after a reload."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ import tensorflow as tf
 from keras import ops
 
 from sr_keras import receptive_field
+from sr_keras.layers.channel_norm import ChannelNorm
 from sr_keras.layers.collapsible_conv import CollapsibleConv2D, collapse
+from sr_keras.layers.contrast import Contrast
 from sr_keras.layers.edge_conv import EdgeOrientedConv2D
 from sr_keras.layers.fake_quant import FakeQuant
+from sr_keras.layers.gelu import Gelu
 from sr_keras.layers.grouped_conv import GroupedConv2D
 from sr_keras.layers.multiple import CropToSize, PadToMultiple, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic
@@ -322,3 +327,71 @@ def test_a_fake_quantised_tensor_has_256_values_and_the_gradient_passes_inside()
     assert float(step) == pytest.approx(1 / 255)
     inside = (values >= 0.0) & (values <= 1.0)
     np.testing.assert_array_equal(tape.gradient(rounded, values), np.float32(inside))
+
+
+def _norm(channels, **options):
+    layer, random = ChannelNorm(**options), np.random.default_rng(1)
+    layer.build((None, None, None, channels))
+    layer.set_weights([random.normal(size=channels), random.normal(size=channels)])
+    return layer, *layer.get_weights()
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-2])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 5, 3, 8), (1, 7, 4, 60)])
+def test_a_channel_norm_is_layer_normalisation(shape, epsilon):
+    layer, weight, bias = _norm(shape[-1], epsilon=epsilon)
+    picture = np.random.default_rng(0).normal(0.5, 0.2, shape).astype(np.float32)
+    picture[:, 0, 0] = picture[:, 0, 0] * 1e-3 + 0.5  # a variance that epsilon outweighs
+    wide = picture.astype(np.float64)
+    mean, variance = wide.mean(-1, keepdims=True), wide.var(-1, keepdims=True)
+    expected = (wide - mean) / np.sqrt(variance + epsilon) * weight + bias
+    np.testing.assert_allclose(layer(picture), expected, atol=1e-4)
+    assert layer.compute_output_shape(shape) == shape
+    assert ChannelNorm.from_config(layer.get_config()).epsilon == epsilon
+
+
+def test_a_channel_norm_of_one_value_gives_its_bias():
+    layer, _, bias = _norm(4)
+    np.testing.assert_allclose(layer(np.full((1, 2, 2, 4), 0.5, np.float32)), np.tile(bias, (1, 2, 2, 1)), atol=1e-6)
+
+
+def test_a_channel_norm_computes_in_float32_under_bfloat16(mixed_bfloat16):
+    layer, weight, bias = _norm(32)
+    picture = 100 + 0.5 * np.random.default_rng(0).integers(0, 8, (1, 3, 3, 32))  # bfloat16 has all of these
+    expected = (picture - picture.mean(-1, keepdims=True)) / picture.std(-1, keepdims=True) * weight + bias
+    found = layer(picture)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(np.array(found, np.float32), expected, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 1, 5, 3), (1, 15, 23, 4)])
+def test_a_contrast_is_mean_and_deviation_of_all_pixels(shape):
+    picture = np.random.default_rng(0).normal(0.5, 2.0, shape).astype(np.float32)
+    expected = picture.mean((1, 2), keepdims=True) + picture.std((1, 2), keepdims=True)
+    np.testing.assert_allclose(Contrast()(picture), expected, atol=1e-5)
+    assert Contrast().compute_output_shape((None, None, None, 3)) == (None, 1, 1, 3)
+
+
+def test_a_picture_of_one_colour_has_a_contrast_whose_gradient_is_finite():
+    picture = tf.fill((1, 4, 4, 2), 0.5)
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        found = Contrast()(picture)
+    np.testing.assert_allclose(found, np.full((1, 1, 1, 2), 0.5), atol=1e-5)
+    np.testing.assert_allclose(tape.gradient(found, picture), np.full((1, 4, 4, 2), 1 / 16), atol=1e-6)
+
+
+def test_a_contrast_computes_in_float32_under_bfloat16(mixed_bfloat16):
+    picture = np.zeros((1, 16, 16, 1))
+    picture[:, :7] = picture[:, 7, :14] = -100.5  # nearly a half: the mean almost undoes the deviation
+    expected = picture.mean((1, 2), keepdims=True) + picture.std((1, 2), keepdims=True)
+    found = Contrast()(picture)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(np.array(found, np.float32), expected, rtol=2**-8)
+
+
+def test_gelu_is_the_exact_one():
+    values = np.linspace(-6, 6, 241).reshape(1, 1, -1, 1)
+    expected = np.vectorize(lambda x: x * (1 + math.erf(x / 2**0.5)) / 2)(values)
+    np.testing.assert_allclose(Gelu()(values.astype(np.float32)), expected, atol=1e-6)
+    assert Gelu().compute_output_shape((None, None, 7, 3)) == (None, None, 7, 3)

@@ -1,12 +1,10 @@
 """Every model through every exporter and precision: slow, `pytest -m slow tests/test_model_exports.py`."""
 
 import importlib.util
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import yaml
 from tiny import SCALES, TINY
 
 from sr_keras import component, embedded, exporters, image, metrics, models, predictor, resize
@@ -17,12 +15,6 @@ NAMES_AND_SCALES = [
     for name in component.names(models)
     for scale in SCALES.get(name, (2, 3, 4))[: 3 if name in SCALES else 2]
 ]
-# What an exporter can't take, and why, by model: the key is the exporter, or that and a precision. docs/models.md shows
-# the same.
-CANNOT = {
-    name: entry.get("cannot", {})
-    for name, entry in yaml.safe_load((Path(__file__).parent.parent / "tools/models.yaml").read_text()).items()
-}
 # exporter, its options, largest difference from Keras, least PSNR in dB against Keras
 TARGETS = [
     ("saved_model", {}, 1e-4, 60),
@@ -39,10 +31,7 @@ TARGETS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), NAMES_AND_SCALES)
 @pytest.mark.parametrize(("exporter", "options", "tolerance", "psnr"), TARGETS)
-def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path, request):
-    reasons = [CANNOT.get(name, {}).get(what) for what in (exporter, f"{exporter} {options.get('precision')}")]
-    if any(reasons):
-        request.applymarker(pytest.mark.xfail(reason=next(filter(None, reasons)), strict=True))
+def test_the_artifact_gives_keras_picture(name, exporter, options, tolerance, psnr, scale, tmp_path):
     model, sizes = _built(name, scale), [(24, 32), (31, 19)]
     _compare(model, exporter, options, tolerance, psnr, [_fixed_size(model)] if _fixed_size(model) else sizes, tmp_path)
 

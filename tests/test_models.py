@@ -37,6 +37,10 @@ VARIANTS = [(name, TINY.get(name, {})) for name in NAMES] + [
     ("rfdn", {"filters": 8, "attention": "contrast", "attention_filters": 4, "blocks": 1}),
     ("span", {"filters": 8, "blocks": 1, "pixel_range": 255.0, "mean": (0.4488, 0.4371, 0.4040)}),
     ("span", {"filters": 8, "blocks": 1, "expansion": 2}),
+    ("srresnet", {"filters": 8, "blocks": 1, "variant": "modified"}),
+    ("rrdbnet", {"filters": 8, "growth": 4, "blocks": 1, "unshuffle": False}),
+    ("srvgg", {"filters": 8, "blocks": 1, "reduced_from": 4}),
+    ("carn", {"filters": 8, "recursive": True}),
 ]
 
 

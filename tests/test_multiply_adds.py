@@ -56,6 +56,7 @@ class _Own(layers.Layer):
         (_Own(lambda x, w: tf.function(lambda x: tf.matmul(x, w))(x)), H * W * 4 * 4),
         (_Own(lambda x, w: tf.matmul(x, x, transpose_a=True)), H * 4 * 4 * W),  # of each row
         (_Own(lambda x, w: tf.einsum("...ij,...kj->...ik", x, x[0])), H * W * W * 4),
+        (_Own(lambda x, w: tf.einsum("bhwc->bchw", x)), 0),
     ],
 )
 def test_a_layer_has_the_multiply_adds_of_its_formula(part, count):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from sr_keras import calibration, component, models, quantize, receptive_field
-from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D
+from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantPReLU, FakeQuantRescaling
 
 NETWORKS = [
     {"name": "anchor", "filters": 8, "blocks": 2},
@@ -203,7 +203,7 @@ def test_a_convolution_before_a_separate_relu_shares_its_range():
 )
 def test_a_layer_without_a_twin_is_refused_by_name(layer):
     lr = keras.Input((8, 8, 3))
-    with pytest.raises(ValueError, match=f"{type(layer).__name__} '{layer.name}'; take anchor"):
+    with pytest.raises(ValueError, match=f"{type(layer).__name__} '{layer.name}'; take a network that"):
         quantize.fake_quantised(keras.Model(lr, layer(lr)))
 
 
@@ -216,7 +216,27 @@ def test_calibration_without_pictures_or_by_an_unknown_rule_is_refused():
 
 
 def test_ranges_stay_in_float32_under_bfloat16(mixed_bfloat16):
-    twin = quantize.fake_quantised(built(NETWORKS[0]))
-    kinds = {layer.compute_dtype for layer in twin.layers if isinstance(layer, FakeQuant)}
-    assert kinds == {"float32"}
-    assert {layer.compute_dtype for layer in twin.layers if isinstance(layer, FakeQuantConv2D)} == {"bfloat16"}
+    dtypes = {}
+    for name in ("edsr", "srvgg"):
+        for layer in quantize.fake_quantised(built({"name": name, "filters": 8, "blocks": 1})).layers:
+            dtypes.setdefault(type(layer), set()).add(layer.compute_dtype)
+    assert dtypes[FakeQuant] | dtypes[FakeQuantPReLU] | dtypes[FakeQuantRescaling] == {"float32"}
+    assert "bfloat16" in dtypes[FakeQuantConv2D]
+
+
+def test_fake_quantised_slopes_are_whole_steps_and_are_trained(mixed_bfloat16):
+    layer, plain = FakeQuantPReLU(shared_axes=[1, 2], name="slopes"), layers.PReLU(shared_axes=[1, 2], dtype="float32")
+    slopes = np.array([0.25, -0.1001, 0.0, 1.27], np.float32)  # the largest makes a step of 0.01
+    picture = np.random.default_rng(0).normal(size=(2, 5, 3, 4)).astype(np.float32)
+    for part, values in ((layer, slopes), (plain, slopes.round(2))):
+        part.build(picture.shape)
+        part.set_weights([values[None, None]])
+    with tf.GradientTape() as tape:
+        found = layer(picture)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    np.testing.assert_allclose(found, plain(picture), atol=1e-6)
+    gradient = tape.gradient(found, layer.alpha.value)  # as if nothing were rounded
+    np.testing.assert_allclose(gradient, np.minimum(picture, 0).sum((0, 1, 2), keepdims=True)[0], atol=1e-5)
+    plain.set_weights([slopes[None, None]])
+    layer.bypass = True
+    np.testing.assert_allclose(layer(picture), plain(picture), atol=1e-6)

@@ -11,8 +11,12 @@ from keras import layers, ops
 from tiny import SCALES, TINY
 
 from sr_keras import models
-from sr_keras.layers.multiple import CropToSize, PadToMultiple, ReflectToMultiple
-from sr_keras.layers.resize import Bicubic
+from sr_keras.layers.adaptive import AdaptiveMaxPool, RepeatLike
+from sr_keras.layers.channel_norm import ChannelNorm
+from sr_keras.layers.contrast import Contrast
+from sr_keras.layers.gelu import Gelu
+from sr_keras.layers.multiple import CropToSize, PadToLeast, PadToMultiple, ReflectToMultiple
+from sr_keras.layers.resize import Bicubic, Bilinear, CubicReduction, ResizeLike
 from sr_keras.layers.window_attention import WindowAttention
 from sr_keras.receptive_field import field, halo
 
@@ -43,6 +47,12 @@ def _continued(x, factor):
     lr = x
     x = _conv()(ops.space_to_depth(PadToMultiple(factor)(x), factor))
     return CropToSize(1)([layers.UpSampling2D(factor)(x), lr])
+
+
+def _reduced(x):
+    """Halves the size cubically, convolves and comes back."""
+    lr, x = x, CubicReduction(1, 2)(PadToMultiple(2)(x))
+    return CropToSize(1)([_to_space(2)(_conv(3, 16)(x)), lr])
 
 
 def _windowed(x):
@@ -80,6 +90,11 @@ NETS = {  # name: the layers after the input, and the halo worked out by hand
     "continued": ([lambda x: _continued(x, 2)], 3),
     "continued by four": ([lambda x: _continued(x, 4)], 7),
     "windows": ([_windowed], 6),
+    "pixel by pixel": ([_conv(), ChannelNorm(), Gelu(), PadToLeast(15)], 1),
+    "linear": ([Bilinear(3)], 1),
+    "reduced cubically": ([CubicReduction(1, 2), _conv(3, 16), _to_space(4)], 4),
+    "enlarged, then reduced cubically": ([_conv(3, 64), _to_space(4), CubicReduction(2, 4)], 2),
+    "enlarged, then reduced cubically by a part": ([_conv(3, 64), _to_space(4), CubicReduction(3, 4)], 2),
 }
 
 
@@ -117,6 +132,8 @@ ALIGNED = {  # name: the layers after the input, the alignment and the scale wor
     "continued": ([lambda x: _continued(x, 2)], 2, 1),
     "continued by four": ([lambda x: _continued(x, 4), layers.UpSampling2D(2)], 4, 2),
     "windows": ([_windowed, _to_space(2)], 4, 2),
+    "reduced cubically": ([_reduced, _to_space(2)], 2, 2),
+    "enlarged, then reduced cubically": ([_conv(3, 64), _to_space(4), CubicReduction(3, 4)], 1, 3),
     "never shrunk": ([_residual, layers.Conv2DTranspose(3, 9, 3, padding="same"), _conv()], 1, 3),
 }
 
@@ -146,7 +163,7 @@ def test_a_tile_on_the_alignment_gives_the_inner_pixels_of_the_picture(name):
 
 
 SHRINKING = [name for name, (_, alignment, _) in ALIGNED.items() if alignment > 1]
-_PADDED_BEHIND = ("strided, even kernel", "pooled", "continued", "continued by four", "windows")
+_PADDED_BEHIND = ("strided, even kernel", "pooled", "continued", "continued by four", "windows", "reduced cubically")
 PADDED_BY_SIZE = [name for name in SHRINKING if name not in _PADDED_BEHIND]
 
 
@@ -181,6 +198,21 @@ def test_channel_attention_gives_none_and_names_the_pooling():
     found = field(keras.Model(lr, _to_space(2)(_conv(strides=2)(x))))
     assert (found.halo, found.alignment) == (None, 2)
     assert found.whole_picture == ("GlobalAveragePooling2D 'first'", "GlobalAveragePooling2D 'second'")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        AdaptiveMaxPool(2, name="odd_one"),
+        Contrast(name="odd_one"),
+        lambda x: ResizeLike(name="odd_one")([layers.MaxPooling2D(3)(x), x]),
+        lambda x: RepeatLike(name="odd_one")([layers.MaxPooling2D(3)(x), x]),
+    ],
+)
+def test_our_own_layers_that_look_at_the_whole_picture_are_named(part):
+    found = field(_chain([_conv(), part]))
+    assert found.halo is None
+    assert [name.partition(" ")[2] for name in found.whole_picture] == ["'odd_one'"]
 
 
 def test_what_comes_after_a_flat_vector_is_not_named_again():

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from sr_keras import component, models, recognition, torch_file
+from sr_keras import component, import_weights, models, recognition, torch_file
 from sr_keras.errors import InputError
+from sr_keras.run import Run
 
 FIXTURES = Path(__file__).parent / "fixtures" / "imports"  # made by tools/make_import_fixtures.py
 CASES = sorted(path.stem for path in FIXTURES.glob("*.pth"))
@@ -17,7 +18,7 @@ CASES = sorted(path.stem for path in FIXTURES.glob("*.pth"))
 def test_the_picture_is_pytorchs(case):
     network = _imported(FIXTURES / f"{case}.pth")
     with np.load(FIXTURES / f"{case}.npz") as pair:
-        np.testing.assert_allclose(network(pair["lr"].astype(np.float32) / 255), pair["sr"], atol=1e-4)
+        np.testing.assert_allclose(network(pair["lr"].astype(np.float32) / 255), pair["sr"], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", recognition.architectures())
@@ -65,6 +66,98 @@ def test_variants_of_swinir_that_are_not_known_are_refused(old, new, says):
     tensors = {name.replace(old, new): tensor for name, tensor in torch_file.read(path).items()}
     with pytest.raises(InputError, match=f"{says}.*can't be imported"):
         recognition.recognise(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [("edsr-x2", "sub_mean.bias"), ("carn-x2", "add_mean.shifter.bias"), ("rcan-x2", "add_mean.weight")],
+)
+def test_a_mean_of_another_colour_is_refused(case, name):
+    tensors, path = _read(case)
+    tensors[name] = tensors[name] * 1.02
+    with pytest.raises(InputError, match="_mean' shifts colours by"):
+        recognition.recognise(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "second"),
+    [
+        ("edsr-x2", "head.0.weight", "conv_first.weight"),
+        ("rcan-x2", "tail.1.bias", "conv_last.bias"),
+        ("wdsr-fan-a-x2", "body.0.weight_v", "body.0.weight"),
+        ("wdsr-fan-a-x3", "skip.0.parametrizations.weight.original1", "skip.0.weight"),
+    ],
+)
+def test_one_tensor_under_two_names_is_refused(case, name, second):
+    tensors, path = _read(case)
+    tensors[second] = tensors[name]
+    with pytest.raises(InputError, match="of no architecture known here"):
+        recognition.recognise(tensors, path)
+
+
+def test_swinir_without_shifted_windows_is_refused():
+    tensors, path = _read("swinir-x2")
+    del tensors["layers.0.residual_group.blocks.1.attn_mask"]
+    with pytest.raises(InputError, match="made without shifted windows"):
+        recognition.recognise(tensors, path)
+
+
+@pytest.mark.parametrize("change", ["a block less", "a head less"])
+def test_swinir_with_unequal_groups_is_refused(change):
+    tensors, path = _read("swinir-x3-without-buffers")
+    block, table = "layers.1.residual_group.blocks.1.", "attn.relative_position_bias_table"
+    if change == "a block less":
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(block)}
+    else:
+        tensors[block + table] = tensors[block + table][:, :1]
+    with pytest.raises(InputError, match="groups differ in blocks, heads or windows"):
+        recognition.recognise(tensors, path)
+
+
+def test_carn_of_several_scales_takes_the_given_one():
+    tensors, path = _read("carn-x24")
+    for scale in (2, 4):
+        _, found = recognition.recognise(tensors, path, scale=scale)
+        assert found.options["scale"] == scale
+        for part in ("weight", "bias"):
+            taken, there = found.tensors[f"upsample.up.body.0.{part}"], tensors[f"upsample.up{scale}.body.0.{part}"]
+            np.testing.assert_array_equal(taken, there)
+        assert found.notes[-1] == f"the upsampler of x{scale} is taken, those of x{6 - scale} are left out"
+    with pytest.raises(InputError, match="enlarges 4 times, not 3; drop --scale"):
+        recognition.recognise(tensors, path, scale=3)
+
+
+def test_span_of_one_channel_that_takes_colours_mean_off_is_refused(tmp_path, monkeypatch):
+    tensors, path = _read("span-merged-grey-x3")
+    del tensors["no_norm"]
+    monkeypatch.setattr(recognition, "read", lambda path: tensors)
+    with pytest.raises(InputError, match="mean must have one number a channel or none, got 3 for 1"):
+        import_weights.import_weights(path, Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_blocks_than_any_network_has_are_refused():
+    tensors, path = _read("rlfn-x2")
+    for more, refused in ((198, False), (199, True)):  # beside the two that there are
+        many = {f"block_{3 + k}.c5.bias": tensors["block_1.c5.bias"] for k in range(more)}
+        if refused:
+            with pytest.raises(InputError, match="201 parts of one kind .* are too many; 200 are taken"):
+                recognition.recognise({**tensors, **many}, path)
+        else:
+            assert recognition.recognise({**tensors, **many}, path)[1].options["blocks"] == 200
+
+
+def test_more_filters_than_any_network_has_are_refused():
+    tensors, path = _read("srvgg-x2")
+    first = tensors["body.0.weight"][:1]
+    assert recognition.recognise({**tensors, "body.0.weight": first.repeat(2048, 0)}, path)[0] == "srvgg"
+    with pytest.raises(InputError, match="makes a srvgg of 2049 filters or blocks; 2048 are the most here"):
+        recognition.recognise({**tensors, "body.0.weight": first.repeat(2049, 0)}, path)
+
+
+def _read(case: str) -> tuple[dict[str, np.ndarray], Path]:
+    path = FIXTURES / f"{case}.pth"
+    return dict(torch_file.read(path)), path
 
 
 def _imported(path: Path) -> keras.Model:

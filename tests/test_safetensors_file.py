@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -56,10 +57,25 @@ def test_what_was_read_may_be_written_to(tmp_path):
     safetensors_file.read(tmp_path / "x.safetensors")["x"][:] = 0
 
 
-@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2"])
-def test_float8_is_refused(tmp_path, dtype):
-    with pytest.raises(InputError, match=rf"x\.safetensors: holds 'x' as {dtype}, which can't be read; save it as"):
-        safetensors_file.read(write(tmp_path / "x.safetensors", one(dtype, [4], 4), bytes(4)))
+@pytest.mark.parametrize(("dtype", "numbers"), [("F8_E4M3", [0x38, 0xC4, 0x7E]), ("F8_E5M2", [0x3C, 0xC2, 0x5F])])
+def test_float8_becomes_float32(tmp_path, dtype, numbers):
+    found = safetensors_file.read(write(tmp_path / "x.safetensors", one(dtype, [3], 3), bytes(numbers)))["x"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [1, -3, 448])
+
+
+def test_a_type_that_can_not_be_read_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"x\.safetensors: holds 'x' as F8_E8M0, which can't be read; save it as"):
+        safetensors_file.read(write(tmp_path / "x.safetensors", one("F8_E8M0", [4], 4), bytes(4)))
+
+
+def test_what_does_not_fit_into_memory_is_not_called_damaged(tmp_path):
+    save_file({"x": NUMBERS}, tmp_path / "x.safetensors")
+    with (
+        mock.patch.object(safetensors_file, "deserialize", side_effect=MemoryError),
+        pytest.raises(InputError, match=r"x\.safetensors: does not fit into memory"),
+    ):
+        safetensors_file.read(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections import OrderedDict
-from pathlib import Path
+from argparse import Namespace
+from collections import Counter, OrderedDict, defaultdict
+from datetime import datetime
+from pathlib import Path, PosixPath
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch_files
-from torch_files import Parameter, Storage, Tensor
+from torch_files import Parameter, Storage, Tensor, module, stand_in
 
 from sr_keras import torch_file
 from sr_keras.errors import InputError
@@ -78,13 +81,28 @@ def test_bfloat16_becomes_float32(tmp_path):
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_a_checkpoint_gives_its_averaged_weights(tmp_path):
-    states = {name: {"x": torch_files.tensor(NUMBERS * k)} for k, name in enumerate(("params", "params_ema"))}
+@pytest.mark.parametrize(
+    "names", [("params", "params_ema"), ("state_dict", "state_dict_ema"), ("state_dict", "ema_state_dict")]
+)
+def test_a_checkpoint_gives_its_averaged_weights(tmp_path, names):
+    states = {name: {"x": torch_files.tensor(NUMBERS * k)} for k, name in enumerate(names)}
     found = torch_file.read(torch_files.save(tmp_path / "x.pth", {"step": 7, **states}))
     np.testing.assert_array_equal(found["x"], NUMBERS)
 
 
-WRAPPERS = ["params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net", "generator", "netG"]
+WRAPPERS = [
+    "params_ema",
+    "params-ema",
+    "state_dict_ema",
+    "ema_state_dict",
+    "params",
+    "model_state_dict",
+    "state_dict",
+    "model",
+    "net",
+    "generator",
+    "netG",
+]
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
@@ -217,13 +235,25 @@ BOMBS = {
     "more than the mark leaves": b"\x80\x02}(}s.",
     "an extension": b"\x80\x02\x82\x01.",
     "a persistent tuple": b"\x80\x02" + b")" + b"\x85" * 10**5 + b"Q.",
+    "a long persistent tuple": b"\x80\x02(" + b"N" * 10**5 + b"tq\x01" + b"h\x01Q" * 10**5 + b".",
+    "a tuple of arguments again and again": b"\x80\x02c__builtin__\nset\nq\x00(" + b"N" * 5 * 10**5
+    + b"tq\x01" + b"h\x00h\x01R0" * 10**5 + b"N.",
+    "a long negative integer again and again": b"\x80\x02}\x8b" + (10**6).to_bytes(4, "little") + b"\x01" * (10**6 - 1)
+    + b"\x80q\x010" + b"h\x01Ns" * 10**5 + b".",
+    "long texts joined to names": b"\x80\x04X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x010"
+    + b"h\x01h\x01\x93" * 10**5 + b".",
+    "unknown objects in one another": b"\x80\x02cvdsr\nNet\nq\x00N" + b"h\x00)\x81\x86" * 10**5 + b".",
+    "unknown objects as each other's attributes": b"\x80\x02cvdsr\nNet\nq\x00" + b"h\x00)\x81" * 10**5
+    + b"N" + b"b" * 10**5 + b".",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_pickle_that_would_explode_is_refused(tmp_path, bomb):
     path = torch_files.write_zip(tmp_path / "x.pth", BOMBS[bomb])
-    with pytest.raises(InputError, match=r"x\.pth: (is truncated|holds a pickle of more|holds no dict)") as caught:
+    with pytest.raises(
+        InputError, match=r"x\.pth: (is truncated|holds a pickle of more|holds no dict|needs vdsr)"
+    ) as caught:
         torch_file.read(path)
     assert "\n" not in str(caught.value)
 
@@ -244,6 +274,159 @@ def test_an_ordered_dict_of_python_2_is_read(tmp_path, legacy):
     found = torch_file.read(torch_files.save(tmp_path / "x.pth", saved, legacy=legacy))
     assert list(found) == ["b", "a"]
     np.testing.assert_array_equal(found["a"], -NUMBERS)
+
+
+class Called:
+    """What is pickled as a call."""
+
+    def __init__(self, name: str, *arguments: object):
+        self.call = stand_in(name), arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+BESIDE = {
+    "a number of numpy": lambda: np.float64(31.2),
+    "an array": lambda: np.zeros(3),
+    "numpy's generator": lambda: np.random.RandomState(0),
+    "a counter": lambda: Counter([10, 20]),
+    "a defaultdict": lambda: defaultdict(list, a=[1]),
+    "a namespace": lambda: Namespace(lr=1e-4),
+    "a path": lambda: PosixPath("/x"),
+    "a set": lambda: {1, 2},
+    "bytes": lambda: b"abc",
+    "a complex number": lambda: 1j,
+    "a date": lambda: datetime(2026, 11, 1),
+    "a size": lambda: Called("torch.Size", (1, 2)),
+    "a device": lambda: Called("torch.device", "cpu"),
+    "a type": lambda: stand_in("torch.float32"),
+    "an object of one's own": lambda: stand_in("__main__.options")(),
+    "an object that is filled": lambda: Filled([1, 2], {"a": 1}),
+    "a tensor of complex numbers": lambda: torch_files.tensor(NUMBERS, stand_in("torch.ComplexFloatStorage").__name__),
+}
+
+
+class Filled:
+    """What is pickled as an object that is a list, a dict and more."""
+
+    def __init__(self, items: list, pairs: dict):
+        self.items, self.pairs, self.kind = items, pairs, stand_in("utils.AttrDict")
+
+    def __reduce__(self):
+        return self.kind, (), {"x": 1}, iter(self.items), iter(self.pairs.items())
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_stands_beside_the_weights_is_not_missed(tmp_path, what):
+    saved = {"state_dict": {"x": torch_files.tensor(NUMBERS)}, "other": {"deep": [BESIDE[what]()]}}
+    found = torch_file.read(torch_files.save(tmp_path / "x.pth", saved))
+    assert list(found) == ["x"]
+    np.testing.assert_array_equal(found["x"], NUMBERS)
+
+
+def test_what_is_unknown_among_the_weights_is_named(tmp_path):
+    for number, what in enumerate(("an array", "a tensor of complex numbers")):
+        saved = {"state_dict": {"x": torch_files.tensor(NUMBERS), "y": BESIDE[what]()}, "step": 1}
+        with pytest.raises(InputError, match=r"\.pth: needs (numpy|torch)\.[\w.]+ for 'y', which is refused"):
+            torch_file.read(torch_files.save(tmp_path / f"{number}.pth", saved))
+
+
+def test_a_storage_of_an_unknown_type_hides_those_behind_it_in_the_old_format(tmp_path):
+    saved = {"state_dict": {"x": torch_files.tensor(NUMBERS)}, "y": BESIDE["a tensor of complex numbers"]()}
+    with pytest.raises(InputError, match=r"x\.pth: needs torch\.ComplexFloatStorage, which is refused"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", saved, legacy=True))
+
+
+def test_arrays_of_numpy_alone_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"x\.pth: needs numpy[\w.]+, which is refused"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", {"x": NUMBERS, "y": NUMBERS}))
+
+
+def network(**modules: object) -> object:
+    """A module with two inside, whose state dict has four tensors."""
+    block = module(
+        "vdsr.Block",
+        {"weight": Parameter(torch_files.tensor(NUMBERS)), "bias": None},
+        {"mean": torch_files.tensor(NUMBERS[0]), "passing": torch_files.tensor(NUMBERS[1])},
+        {},
+        passing=["passing"],
+    )
+    layers = module("torch.nn.modules.container.Sequential", {}, {}, OrderedDict([("0", block), ("1", None)]))
+    alpha = Called("torch.nn.parameter.Parameter", torch_files.tensor(-NUMBERS), True)  # as before PyTorch 0.4
+    last = module("vdsr.Block", {"weight": torch_files.tensor(NUMBERS[0])}, {}, {})
+    return module("vdsr.Net", {"alpha": alpha}, {}, {"layers": layers, "last": last, **modules})
+
+
+NETWORK = {"alpha": -NUMBERS, "layers.0.weight": NUMBERS, "layers.0.mean": NUMBERS[0], "last.weight": NUMBERS[0]}
+
+
+@FORMATS
+@pytest.mark.parametrize("place", [lambda net: {"epoch": 1, "model": net}, lambda net: net, lambda net: {"any": net}])
+def test_a_module_pickled_whole_gives_its_state_dict(tmp_path, legacy, place):
+    found = torch_file.read(torch_files.save(tmp_path / "x.pth", place(network()), legacy=legacy))
+    assert list(found) == list(NETWORK)
+    for name, wanted in NETWORK.items():
+        np.testing.assert_array_equal(found[name], wanted)
+
+
+def test_a_module_in_a_wrapper_loses_its_name(tmp_path):
+    net = module("torch.nn.parallel.data_parallel.DataParallel", {}, {}, {"module": network()})
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", net))) == list(NETWORK)
+
+
+def test_a_module_that_holds_itself_ends(tmp_path):
+    net = network()
+    vars(net)["_modules"]["last"] = net
+    with pytest.raises(InputError, match=r"x\.pth: holds a module of too many modules"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", {"model": net}))
+
+
+def test_modules_that_share_modules_end(tmp_path):
+    net = network()
+    for _ in range(40):
+        net = module("vdsr.Block", {}, {}, {"a": net, "b": net})
+    with pytest.raises(InputError, match=r"x\.pth: holds a module of too many modules"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", net))
+
+
+def test_more_tensors_than_a_network_has_are_refused(tmp_path):
+    saved = dict.fromkeys(map(str, range(10_001)), torch_files.tensor(NUMBERS))
+    with pytest.raises(InputError, match=r"x\.pth: holds 10001 tensors; 10000 are the most"):
+        torch_file.read(torch_files.save(tmp_path / "x.pth", saved))
+
+
+def test_the_classes_of_a_module_are_not_even_imported(tmp_path, monkeypatch):
+    (tmp_path / "evil_net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = module("evil_net.Net", {"x": torch_files.tensor(NUMBERS)}, {}, {})
+    assert list(torch_file.read(torch_files.save(tmp_path / "x.pth", net))) == ["x"]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_checksums_that_torch_did_not_write_are_not_missed(tmp_path):
+    path = torch_files.save(tmp_path / "x.pth", {"x": torch_files.tensor(NUMBERS)})
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            whole = whole.replace(struct.pack("<I", entry.CRC), bytes(4))
+    path.write_bytes(whole)  # as torch.serialization.set_crc32_options(False) has it
+    np.testing.assert_array_equal(torch_file.read(path)["x"], NUMBERS)
+
+
+def test_protocol_0_is_refused_as_pytorch_does(tmp_path):
+    path = torch_files.write_zip(tmp_path / "x.pth", b"P('storage', <class 'torch.FloatStorage'>, '0', 'cpu', 1)\n.")
+    with pytest.raises(InputError, match=r"x\.pth: is a pickle of protocol 0"):
+        torch_file.read(path)
+
+
+def test_what_does_not_fit_into_memory_is_not_called_damaged(tmp_path):
+    path = torch_files.save(tmp_path / "x.pth", {"x": torch_files.tensor(NUMBERS)})
+    with (
+        mock.patch.object(torch_file, "_arrays", side_effect=MemoryError),
+        pytest.raises(InputError, match=r"x\.pth: does not fit into memory"),
+    ):
+        torch_file.read(path)
 
 
 def test_what_was_read_may_be_written_to(tmp_path):

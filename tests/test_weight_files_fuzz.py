@@ -3,10 +3,10 @@
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
-import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import ncnn_files
 import numpy as np
 import pytest
 import torch_files
+import watched
 from safetensors.numpy import save_file
 
 from sr_keras import ncnn_file, safetensors_file, torch_file
@@ -23,40 +24,20 @@ from sr_keras.errors import InputError
 CHECKOUT = Path(__file__).parent.parent
 FIXTURES = sorted((CHECKOUT / "tests" / "fixtures" / "imports").glob("rlfn-*.pth"))
 NUMBERS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-SECONDS = 60  # until the watched process counts as hanging; it needs about two
-MEGABYTES = 512  # that it may take beyond what it has when numpy is imported
 
-# Reads every file of a folder; tells the name before, so that the culprit of a crash or a hang is known.
-WATCHED = """
-import pathlib, resource, sys, warnings
+# Reads every file of a folder.
+READ = """
 import numpy as np
 from sr_keras import ncnn_file, safetensors_file, torch_file
-from sr_keras.errors import InputError
-used = 1024 * int(pathlib.Path("/proc/self/status").read_text().split("VmSize:")[1].split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20,) * 2)
-warnings.simplefilter("error")
 readers = {".pth": torch_file, ".safetensors": safetensors_file, ".param": ncnn_file}
-for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+def work(path):
     if path.suffix not in readers:
-        continue
-    print(path.name, end=" ", flush=True)
-    try:
-        found = readers[path.suffix].read(path)
-    except InputError as error:
-        print("refused", ascii(str(error)), flush=True)
-    else:
-        found = found if isinstance(found, dict) else {n: layer.weights for n, layer in enumerate(found)}
-        assert all(isinstance(value, (dict, np.ndarray)) for value in found.values())
-        print("read", flush=True)
+        return "no file of weights"
+    found = readers[path.suffix].read(path)
+    found = found if isinstance(found, dict) else {n: layer.weights for n, layer in enumerate(found)}
+    assert all(isinstance(value, (dict, np.ndarray)) for value in found.values())
+    return "read"
 """
-
-
-def watched(folder: Path) -> dict[str, str]:
-    """Reads the files of a folder in another process; returns by name what came of each."""
-    command = [sys.executable, "-X", "faulthandler", "-c", WATCHED, str(folder), str(MEGABYTES)]
-    ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=SECONDS)
-    assert ran.returncode == 0, f"{ran.stdout.splitlines()[-1:]}\n{ran.stderr[-3000:]}"
-    return dict(line.split(" ", 1) for line in ran.stdout.splitlines())
 
 
 def flipped(content: bytes, rng: random.Random) -> bytes:
@@ -129,7 +110,14 @@ def torch_seeds(folder: Path) -> list[tuple[bytes, bytes]]:
     """What stands before and behind the part that is changed, of which the whole file is one."""
     state = OrderedDict(a=torch_files.tensor(NUMBERS), b=torch_files.Parameter(torch_files.tensor(NUMBERS[0])))
     saved = {"step": 3, "params": state, "names": ("x", 1.5, None, True, -7, 2**40, ["y"])}
-    return [torch_files.save(folder / "seed", saved, legacy=legacy).read_bytes() for legacy in (False, True)]
+    block = torch_files.module("net.Block", state, {"c": torch_files.tensor(NUMBERS)}, {}, passing=["d"])
+    whole = torch_files.module("net.Net", {}, {}, {"first": block, "last": block})
+    beside = {"model": whole, "best": np.float64(30), "seen": Counter([1])}
+    return [
+        torch_files.save(folder / "seed", tree, legacy=legacy).read_bytes()
+        for tree in (saved, beside)
+        for legacy in (False, True)
+    ]
 
 
 def mutated_torch(folder: Path, path: Path, rng: random.Random) -> None:
@@ -186,7 +174,8 @@ def outcomes(tmp_path_factory) -> dict[str, str]:
     for suffix, (count, mutate) in MUTATIONS.items():
         for number in range(count):
             mutate(beside, folder / f"{number:05}.{suffix}", random.Random(f"{suffix} {number}"))
-    return watched(folder)
+    found = watched.run(READ, folder, megabytes=512)
+    return {name: outcome for name, outcome in found.items() if outcome != "no file of weights"}
 
 
 def test_the_files_are_whole_before_they_are_damaged(tmp_path):
@@ -196,7 +185,7 @@ def test_the_files_are_whole_before_they_are_damaged(tmp_path):
     for write in (torch_files.write_zip, torch_files.write_legacy):
         write(tmp_path / f"{write.__name__}.pth", pickled(tmp_path), [storage, replace(storage, elements=12)])
     ncnn_files.tiny(tmp_path)
-    assert FIXTURES and set(watched(tmp_path).values()) == {"read"}
+    assert FIXTURES and set(watched.run(READ, tmp_path, megabytes=512).values()) <= {"read", "no file of weights"}
 
 
 @pytest.mark.parametrize("suffix", MUTATIONS)
@@ -301,6 +290,68 @@ def test_other_ways_to_a_name_are_refused(tmp_path, monkeypatch, text):
         torch_file.read(torch_files.write_zip(tmp_path / "x.pth", text))
     assert str(caught.value).isprintable()
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+NAMES = """
+os.system os.path.join os.Popen nt.system posix.system sys.exit subprocess.Popen builtins.getattr builtins.eval
+builtins.type builtins.open builtins.__import__ __builtin__.apply __builtin__.getattr shutil.rmtree socket.socket
+importlib.import_module runpy.run_path pickle.loads _pickle.Unpickler cPickle.loads code.InteractiveInterpreter
+ctypes.CDLL operator.attrgetter functools.partial webbrowser.open commands.getoutput timeit.timeit types.CodeType
+types.FunctionType copyreg.__newobj__ collections.namedtuple argparse.FileType pathlib.os.system _codecs.lookup
+builtins.set.__class__ platform.popen pip.main pip._internal.main numpy.load numpy.testing._private.utils.runstring
+numpy.core.multiarray.fromfile torch.load torch.hub.load torch._utils._import_dotted_name net.run __main__.main
+torch.os.system
+""".split()
+CALLS = {
+    "REDUCE": lambda module, name: b"c" + module + b"\n" + name + b"\n)R",
+    "INST": lambda module, name: b"(i" + module + b"\n" + name + b"\n",
+    "STACK_GLOBAL": lambda module, name: b"\x8c%c%b\x8c%c%b\x93)R" % (len(module), module, len(name), name),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_that_no_checkpoint_needs_is_refused(tmp_path, name, call):
+    with pytest.raises(InputError, match=rf"x\.pth: needs {re.escape(name)}, which is refused[^\n]*$"):
+        torch_file.read(beside_a_tensor(tmp_path, CALLS[call](*map(str.encode, name.rsplit(".", 1)))))
+
+
+def test_a_name_of_pythons_own_need_not_be_called_to_be_refused(tmp_path):
+    with pytest.raises(InputError, match=r"x\.pth: needs functools\.partial, which is refused"):
+        torch_file.read(beside_a_tensor(tmp_path, b"cfunctools\npartial\n"))
+
+
+def test_a_function_of_others_need_not_be_refused_if_it_is_not_called(tmp_path):
+    found = torch_file.read(beside_a_tensor(tmp_path, b"ctorch.nn.functional\nrelu\n"))
+    np.testing.assert_array_equal(found["x"], NUMBERS[0, 0, :2])
+
+
+def beside_a_tensor(folder: Path, text: bytes) -> Path:
+    """Writes a file of a dict of a tensor, `x`, and of what a part of a pickle makes."""
+    storage = torch_files.Storage("FloatStorage", NUMBERS.tobytes(), NUMBERS.size)
+    text = b"\x80\x04}(X\x01\x00\x00\x00x" + tensor_text() + b"X\x01\x00\x00\x00y](" + text + b"eu."
+    return torch_files.write_zip(folder / "x.pth", text, [storage])
+
+
+def test_what_is_done_to_an_unknown_object_does_nothing(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text(
+        f"mark = {str(tmp_path / 'ran')!r}\n"
+        "class Evil:\n"
+        "    def ran(self, *given): open(mark, 'w')\n"
+        "    __new__ = __init__ = __call__ = __setstate__ = __setitem__ = append = extend = add = ran\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    evil = b"cevil\nEvil\n"
+    made = [evil + b")\x81", evil + b")R", b"(ievil\nEvil\n", evil + b")R)R"]
+    done = [b"", b"}b", b"Na", b"(NNe", b"NNs", b"(NNu", b"(N\x90"]
+    path = beside_a_tensor(tmp_path, b"".join(one + other for one in made for other in done))
+    assert list(torch_file.read(path)) == ["x"] and not (tmp_path / "ran").exists()
+
+
+def tensor_text() -> bytes:
+    """The part of a pickle that makes the first two numbers of the first storage."""
+    saved = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + saved + b"K\x00K\x02\x85K\x01\x85\x89NtR"
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

@@ -46,6 +46,26 @@ class Parameter:
         return sys.modules["torch._utils"]._rebuild_parameter, (self.tensor, True, OrderedDict())
 
 
+_STAND_INS: dict[str, type] = {}
+
+
+class _Module: ...
+
+
+def stand_in(name: str, base: type = object) -> type:
+    """Makes a class that is pickled under a dotted name."""
+    module, _, attribute = name.rpartition(".")
+    return _STAND_INS.setdefault(name, type(attribute, (base,), {"__module__": module}))
+
+
+def module(name: str, parameters: dict, buffers: dict, modules: dict, passing: Sequence[str] = ()) -> object:
+    """Makes what is pickled like a `torch.nn.Module` of a class of that name, some of whose buffers are not kept."""
+    made = stand_in(name, _Module)()
+    vars(made).update(training=True, _parameters=parameters, _buffers=buffers, _non_persistent_buffers_set=set(passing))
+    vars(made).update(_backward_hooks=OrderedDict(), _modules=modules)
+    return made
+
+
 def tensor(array: np.ndarray, kind: str = "FloatStorage") -> Tensor:
     strides = tuple(stride // array.itemsize for stride in array.strides)
     return Tensor(Storage(kind, array.tobytes(), array.size), 0, array.shape, strides)
@@ -57,9 +77,11 @@ def save(path: Path, tree: object, *, legacy: bool = False) -> Path:
     for kind in torch_file._DTYPES:
         setattr(stand_ins["torch"], kind, type(kind, (), {"__module__": "torch"}))
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-        stand_in = types.FunctionType((lambda: None).__code__, {"__name__": "torch._utils"}, name)
-        stand_in.__qualname__ = name
-        setattr(stand_ins["torch._utils"], name, stand_in)
+        function = types.FunctionType((lambda: None).__code__, {"__name__": "torch._utils"}, name)
+        function.__qualname__ = name
+        setattr(stand_ins["torch._utils"], name, function)
+    for made in _STAND_INS.values():
+        setattr(stand_ins.setdefault(made.__module__, types.ModuleType(made.__module__)), made.__name__, made)
     with mock.patch.dict(sys.modules, stand_ins):
         text, storages = _pickled(tree, stand_ins["torch"], legacy)
     (write_legacy if legacy else write_zip)(path, text, storages)
@@ -68,9 +90,13 @@ def save(path: Path, tree: object, *, legacy: bool = False) -> Path:
 
 def _pickled(tree: object, torch: types.ModuleType, legacy: bool) -> tuple[bytes, list[Storage]]:
     storages: list[Storage] = []
+    classes: list[type] = []
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj):
+            if legacy and isinstance(obj, type) and issubclass(obj, _Module) and obj not in classes:
+                classes.append(obj)
+                return ("module", obj, "net.py", "class Net: ...")
             if not isinstance(obj, Storage):
                 return None
             if not any(obj is known for known in storages):

@@ -53,12 +53,11 @@ class Place(_Strict):
 
 
 class Entry(_Strict):
-    """All that models.yaml says of a model; `cannot` has reasons by exporter, or by exporter and precision."""
+    """All that models.yaml says of a model."""
 
     paper: Paper | None = None
     variants: tuple[Variant, ...]
     weights: tuple[Place, ...] = ()
-    cannot: dict[str, str] = {}
 
 
 def entries() -> dict[str, Entry]:
@@ -72,7 +71,7 @@ def text() -> str:
     found = entries()
     cells = [cells for name, entry in found.items() for cells in rows(name, entry)]
     made = f"Made by `python tools/make_models_table.py`, commit {commit('docs')}."
-    return "\n\n".join([made, cli.markdown(HEADER, cells), *exceptions(found), weights(found)])
+    return "\n\n".join([made, cli.markdown(HEADER, cells), weights(found)])
 
 
 def rows(name: str, entry: Entry) -> Iterator[list[str]]:
@@ -85,8 +84,8 @@ def rows(name: str, entry: Entry) -> Iterator[list[str]]:
         for scale in variant.scales:
             began = time.monotonic()
             network = built(name, variant, scale)
-            int8 = int8 or _int8(network, entry)  # its layers are those of the other scales, too
-            yield [*head(name, variant, scale), *size(network, scale), _exporters(entry), int8, imports]
+            int8 = int8 or _int8(network)  # its layers are those of the other scales, too
+            yield [*head(name, variant, scale), *size(network, scale), "all", int8, imports]
             print(f"{name}, {variant.name}, x{scale}: {time.monotonic() - began:.1f} s", flush=True)
 
 
@@ -134,27 +133,14 @@ def _field(network: "keras.Model") -> str:
     return str(2 * found.halo + 1)
 
 
-def _exporters(entry: Entry) -> str:
-    return f"all but {', '.join(entry.cannot)}" if entry.cannot else "all"
-
-
-def _int8(network: "keras.Model", entry: Entry) -> str:
+def _int8(network: "keras.Model") -> str:
     from sr_keras import quantize
 
-    if {"tflite", "tflite int8"} & set(entry.cannot):
-        return "no"
     try:
         quantize.fake_quantised(network)
     except ValueError:  # names the layer that has no twin
         return "post-training"
     return "twin"
-
-
-def exceptions(found: dict[str, Entry]) -> Iterator[str]:
-    """Yields a list of what an exporter can't take, and why, if there is anything."""
-    lines = [f"- `{name}`, {what}: {why}" for name, entry in found.items() for what, why in entry.cannot.items()]
-    if lines:
-        yield "## What an exporter cannot take\n\n" + "\n".join(lines)
 
 
 def weights(found: dict[str, Entry]) -> str:

@@ -51,7 +51,7 @@ def prelu(x, name: str | None = None):
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(x)
 
 
-def mean_of(channels: int, mean: Sequence[float] | None = None) -> Sequence[float]:
+def mean_of(channels: int, mean: tuple[float, ...] | None = None) -> tuple[float, ...]:
     """Returns the mean to take off: the given one (empty: none), else DIV2K's for three channels and none for others.
 
     Raises:

@@ -92,7 +92,7 @@ def _merged(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
     """
     parts = [f"{name}.{part}" for part in ("conv.0", "conv.1", "conv.2", "sk")]
     first, middle, last, skip = (tensors[f"{part}.weight"].astype(np.float64) for part in parts)
-    first, last, skip = (kernel.reshape(kernel.shape[:2]) for kernel in (first, last, skip))
+    first, last, skip = (kernel.squeeze((2, 3)) for kernel in (first, last, skip))
     if skip.shape != (len(last), first.shape[1]) or middle.shape != (last.shape[1], len(first), 3, 3):
         raise ValueError(f"the branches of '{name}' don't fit each other")
     b_first, b_middle, b_last, b_skip = (tensors[f"{part}.bias"].astype(np.float64) for part in parts)

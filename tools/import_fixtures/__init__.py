@@ -11,9 +11,9 @@ import torch
 class Case:
     """A tiny network that maps `[1, channels, H, W]` in 0..pixel_range to the enlarged picture in the same range.
 
-    Its weights are made random, those named in `kept` aside, and go by name through `drawn`: each must matter to the
-    picture, but for those in whose names a part named in `idle` occurs. `size` is (H, W) of the picture that it is shown, and `wrapped` makes of its state dict what the file shall
-    hold.
+    Its weights are made random, those named in `kept` aside, and go by name through `drawn`. Each must matter to the
+    picture, but for those in whose names a part listed in `idle` occurs. `size` is (H, W) of the picture that it is
+    shown, and `wrapped` makes of its state dict what the file shall hold.
     """
 
     name: str

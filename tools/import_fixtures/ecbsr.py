@@ -103,6 +103,7 @@ def cases():
             name,
             network,
             kept=tuple(key for key in network.state_dict() if key.endswith((".mask", ".scale"))),
+            idle=tuple(f"{name}.b0" for name in MASKS),  # the mask takes it away
             **options,
         )
         for name, network, options in made

@@ -40,7 +40,7 @@ def _network(scale: int, attention: str) -> Distilling:
 
 
 def _drawn(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Draws biases that count beside 0..255, and an attention whose ReLUs are open and whose sigmoids are not 0 or 1."""
+    """Draws biases that count beside 0..255, and an attention with open ReLUs and sigmoids neither 0 nor 1."""
     if name.endswith(("conv_du.0.weight", "esa.conv4.weight")):
         return tensor / 100
     if name.endswith("conv_du.0.bias"):

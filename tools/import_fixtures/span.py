@@ -29,7 +29,7 @@ def _network(scale: int, channels: int = 3, norm: bool = True) -> SPAN:
 
 
 def _large(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Keeps pixels of 0..1 from getting smaller in every block, where a sum is multiplied by about a quarter of it."""
+    """Keeps pixels of 0..1 from vanishing: a block multiplies what is small by what is small."""
     return 1.5 * tensor if name.startswith("block_") and name.endswith(".sk.weight") else tensor
 
 

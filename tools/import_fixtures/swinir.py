@@ -29,11 +29,11 @@ def cases():
     masks = tuple(f"layers.{k}.residual_group.blocks.1.attn_mask" for k in range(2))
     wide = {"filters": 6, "window": 8, "img_size": 16, "groups": 2}
     return [
-        Case("x2", network(2), kept=masks, wrapped=lambda state: {"params": dict(state)}),
-        Case("x3-without-buffers", network(3, **wide), kept=masks, size=(13, 9), wrapped=_without_buffers),
-        Case("grey-x2", network(2, in_chans=1), channels=1, kept=masks, size=(8, 12)),
-        Case("classical-x4", network(4, upsampler="pixelshuffle"), kept=masks),
-        Case("real-x4", network(4, upsampler="nearest+conv", resi_connection="3conv"), kept=masks),
+        Case("x2", network(2), kept=masks, idle=masks, wrapped=lambda state: {"params": dict(state)}),
+        Case("x3-without-buffers", network(3, **wide), kept=masks, idle=masks, size=(13, 9), wrapped=_without_buffers),
+        Case("grey-x2", network(2, in_chans=1), channels=1, kept=masks, idle=masks, size=(8, 12)),
+        Case("classical-x4", network(4, upsampler="pixelshuffle"), kept=masks, idle=masks),
+        Case("real-x4", network(4, upsampler="nearest+conv", resi_connection="3conv"), kept=masks, idle=masks),
     ]
 
 

@@ -1,0 +1,66 @@
+"""The names of tensors: which of a file's may be one network."""
+
+import pytest
+
+from sr_keras import state_dict
+from sr_keras.errors import InputError
+
+NETWORK = ["body.0.weight", "body.0.bias", "tail.weight"]
+
+
+def found(*names: str) -> list[tuple[list[str], tuple[str, ...]]]:
+    return [(list(tensors), notes) for tensors, notes in state_dict.candidates(dict.fromkeys(names, 0))]
+
+
+def test_the_tensors_as_they_are_come_first_without_a_note():
+    assert found(*NETWORK)[0] == (NETWORK, ())
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "net_g.", "generator.", "model.", "model._orig_mod.net."])
+def test_what_all_names_share_is_taken_off(prefix):
+    told = (f"'{prefix}' was taken off the names of all tensors",)
+    assert (NETWORK, told) in found(*(prefix + name for name in NETWORK))
+
+
+def test_a_network_beside_others_is_one_of_the_groups():
+    beside = ["perceptual.vgg.0.weight", "perceptual.vgg.0.bias", "n_averaged"]
+    told = ("of the file, what is under 'model.' was taken, and 'perceptual', 'n_averaged' left aside",)
+    assert (NETWORK, told) in found(*(f"model.{name}" for name in NETWORK), *beside)
+
+
+def test_an_averaged_model_is_found_beside_its_counter():
+    told = ("of the file, what is under 'module.' was taken, and 'n_averaged' left aside",)
+    assert (NETWORK, told) in found("n_averaged", *(f"module.{name}" for name in NETWORK))
+
+
+def test_averaged_groups_come_before_larger_ones():
+    names = [f"{part}.{name}" for part in ("net_g", "net_g_ema") for name in NETWORK]
+    groups = [notes[0] for tensors, notes in found(*names, "net_g.more") if tensors[:3] == NETWORK]
+    assert [note.split("'")[1] for note in groups] == ["net_g_ema.", "net_g."]
+
+
+def test_groups_are_found_behind_what_all_share_and_lose_what_they_share():
+    names = [f"model.generator._orig_mod.{name}" for name in NETWORK]
+    told = (
+        "'model.' was taken off the names of all tensors",
+        "of the file, what is under 'generator.' was taken, and 'discriminator' left aside",
+        "'_orig_mod.' was taken off the names of all tensors",
+    )
+    assert (NETWORK, told) in found(*names, "model.discriminator.x", "model.discriminator.y")
+
+
+def test_layers_in_a_row_are_no_groups():
+    names = [f"{number}.{name}" for number in range(3) for name in ("weight", "bias")]
+    assert found(*names) == [(names, ())]
+
+
+def test_there_are_few_candidates_however_many_names_there_are():
+    assert len(found(*(f"x{a}.y{b}" for a in range(1000) for b in range(3)))) < 40
+    assert len(found(*("a." * 200 + name for name in NETWORK))) < 40
+    assert found() == [([], ())]
+
+
+@pytest.mark.parametrize("names", [["x" * 501], ["a\nb"], [str(n) for n in range(10_001)]])
+def test_names_that_no_network_has_are_refused(names):
+    with pytest.raises(InputError, match=r"^holds [^\n]*$"):
+        state_dict.plain(dict.fromkeys(names, 0))
