@@ -74,7 +74,11 @@ def import_weights(
     config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
     channels = found.options["channels"]
     with keras.StatelessScope(initialize_variables=False):  # no memory is taken before all shapes are known to fit
-        matched = recognition.matched(players.float_network(config, channels), found.tensors, file)
+        try:
+            plan = players.float_network(config, channels)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+        matched = recognition.matched(plan, found.tensors, file)
     network = players.float_network(config, channels)
     recognition.fill(network, matched)
     layers = {tensor: layer for layer, values in matched.items() for tensor in values}

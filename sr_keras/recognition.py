@@ -3,12 +3,13 @@
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from sr_keras import component, models, ncnn_file, safetensors_file, torch_file
+from sr_keras import component, models, ncnn_file, safetensors_file, state_dict, torch_file
 from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import Collapsible
 from sr_keras.models._published import Published
@@ -56,19 +57,12 @@ def recognise(
         raise InputError(f"--arch {architecture}: is none that can be imported from such a file{near}.")
     if scale is not None and scale > _LARGEST_SCALE:
         raise InputError(f"--scale must be {_LARGEST_SCALE} at the most, got {scale}.")
-    if architecture is not None:
-        known.sort(key=lambda name: name != architecture)  # it alone may say what is odd
-    found: dict[str, Published] = {}
-    for name in known:
-        if (match := _recognised(name, weights, where, scale)) is not None:
-            found[name] = match
-        if name == architecture and match is not None:
-            break
-    if architecture is not None and architecture not in found:
-        looks = f"; they look like {' or '.join(found)}" if found else ""
-        raise InputError(f"{where}: holds {_listed(weights)}, which are not {architecture}'s{looks}.")
+    found = _found(known if architecture is None else [architecture], weights, where, scale)
     if not found:
-        raise InputError(f"{where}: holds {_listed(weights)}, of no architecture known here ({', '.join(known)}).")
+        what = (
+            f"of no architecture known here ({', '.join(known)})" if architecture is None else f"not {architecture}'s"
+        )
+        raise InputError(f"{where}: holds {_listed(weights)}, {what}.")
     if len(found) > 1:
         raise InputError(f"{where}: may be {' or '.join(found)}; say which by --arch.")
     name = next(iter(found))
@@ -80,8 +74,15 @@ def recognise(
     return name, found[name]
 
 
-def _module(name: str):
-    return importlib.import_module(f"{models.__name__}.{name}")
+def _found(names: Sequence[str], weights: Weights, where: Path, scale: int | None) -> dict[str, Published]:
+    """Asks the models of these names; the names of tensors are tried with and without what stands before them."""
+    candidates = state_dict.candidates(weights) if isinstance(weights, Mapping) else [(weights, ())]
+    for tensors, notes in candidates:
+        matches = {name: _recognised(name, tensors, where, scale) for name in names}
+        found = {name: replace(m, notes=(*notes, *m.notes)) for name, m in matches.items() if m is not None}
+        if found:
+            return found
+    return {}
 
 
 def _recognised(name: str, weights: Weights, where: Path, scale: int | None) -> Published | None:
@@ -93,6 +94,10 @@ def _recognised(name: str, weights: Weights, where: Path, scale: int | None) -> 
         raise InputError(f"{where}: {error}") from error
     except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, MemoryError):  # like it, but not whole
         return None
+
+
+def _module(name: str):
+    return importlib.import_module(f"{models.__name__}.{name}")
 
 
 Matched = dict[str, dict[str, np.ndarray]]  # by the name of a layer its tensors by name, in Keras' order and layout
@@ -177,7 +182,7 @@ def _shuffled(tensor: np.ndarray, axis: int, block: int, parts: int) -> np.ndarr
     Each of the equal `parts` of the channels is shuffled for itself.
     """
     channels = tensor.shape[axis]
-    if block == 1 or channels % (parts * block**2):
+    if block == 1 or not tensor.size or channels % (parts * block**2):
         return tensor
     order = np.arange(channels).reshape(parts, -1, block, block).transpose(0, 2, 3, 1).ravel()
     return np.take(tensor, order, axis=axis)

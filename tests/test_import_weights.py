@@ -89,7 +89,7 @@ def _changed(tmp_path, change):
         (lambda t: {**t, "body.2.bias": t["body.2.bias"] * 1e300}, "'body.2.bias' holds numbers that are not finite"),
         (lambda t: {**t, "body.2.bias": t["body.2.bias"][0]}, "'body.2.bias' has the shape [], which does not fit"),
         (lambda t: {**t, "body.1.weight": t["body.1.weight"][:3]}, "'body.1.weight' has the shape [3], which does not"),
-        (lambda t: {f"other.{n}": a for n, a in t.items()}, "of no architecture known here ("),
+        (lambda t: {f"other_{n}": a for n, a in t.items()}, "of no architecture known here ("),
     ],
 )
 def test_tensors_that_do_not_fit_are_one_line_and_leave_nothing(change, said, tmp_path, capsys):
@@ -100,9 +100,18 @@ def test_tensors_that_do_not_fit_are_one_line_and_leave_nothing(change, said, tm
     assert [entry.name for entry in tmp_path.iterdir()] == ["changed.pth"]
 
 
+def test_what_stands_beside_the_network_is_told(tmp_path, capsys):
+    path = _changed(
+        tmp_path,
+        lambda t: {**{f"model.{n}": a for n, a in t.items()}, "vgg.a": t["body.0.bias"], "vgg.b": t["body.0.bias"]},
+    )
+    assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 0
+    assert "what is under 'model.' was taken, and 'vgg' left aside" in capsys.readouterr().out
+
+
 def test_another_architecture_than_the_files_is_refused(tmp_path, capsys):
     assert import_weights.main([str(SRVGG), "--arch", "edsr", "-o", str(tmp_path / "run")]) == 2
-    assert "which are not edsr's; they look like srvgg." in capsys.readouterr().err
+    assert "and 8 more, not edsr's." in capsys.readouterr().err
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest(tmp_path, capsys):
