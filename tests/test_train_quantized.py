@@ -131,7 +131,7 @@ def test_quantised_training_under_bfloat16_is_kept_in_float32(float_run, tmp_pat
 
 
 def test_a_network_that_can_not_be_quantised_is_refused_before_the_first_step(tmp_path, photographs):
-    with pytest.raises(InputError, match=r"model fsrcnn: quantisation takes plain convolutions.*take anchor"):
+    with pytest.raises(InputError, match=r"model fsrcnn: quantisation takes plain convolutions.*take a network"):
         trained(tmp_path / "run", *photographs, *QUANTIZED, "model={name: fsrcnn}")
     assert not (tmp_path / "run").exists()
 
