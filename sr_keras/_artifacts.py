@@ -113,11 +113,14 @@ def made(target: Target, samples: Samples, pictures: list[np.ndarray], about: Ab
         artifact.operators, artifact.input_type, artifact.output_type, **figures, golden={},
     )  # fmt: skip
     checked = replace(checked, golden=_golden(artifact, checked, samples, draft))
-    return judged(checked, target, trained=networks.ranges == "trained")
+    return judged(checked, target, trained=networks.ranges == "trained", trainable=networks.twin is not None)
 
 
-def judged(checked: Checked, target: Target, *, trained: bool = False) -> Checked:
-    """Returns `checked` with its `fault` where it is further from Keras than `target` allows."""
+def judged(checked: Checked, target: Target, *, trained: bool = False, trainable: bool = True) -> Checked:
+    """Returns `checked` with its `fault` where it is further from Keras than `target` allows.
+
+    What is to be done depends on whether the network was `trained` for int8, and else on whether it is `trainable` so.
+    """
     near, fault = checked.psnr_vs_keras, None
     if not math.isfinite(checked.max_abs_difference):
         fault = "gives values that are no numbers"
@@ -128,9 +131,15 @@ def judged(checked: Checked, target: Target, *, trained: bool = False) -> Checke
     elif target.loss is not None and not checked.loss <= target.loss:
         fault = f"loses {checked.loss:.2f} dB against HR, allowed {target.loss:g}"
         if checked.precision == "int8":
-            fault += "; train it for longer" if trained else "; train it for int8 (configs/anchor_x2_qat.yaml)"
+            untrained = (
+                "train it for int8 (docs/phone.md)" if trainable else "take float16, or a looser recipe of your own"
+            )
+            fault += f"; {'train it for longer' if trained else untrained}"
     elif target.levels is not None and (checked.levels_999 or 0) > target.levels:
-        fault = f"one value in 1,000 is over {target.levels} levels from the twin in Keras, {checked.levels} at most"
+        fault = (
+            f"one value in 1,000 is over {target.levels} levels from the twin in Keras, {checked.levels} at most; "
+            "recipe portable_int8 asks for the loss alone"
+        )
     return replace(checked, fault=fault)
 
 

@@ -1,6 +1,6 @@
-"""A part of torch_file: finds the dict of tensors in what a file holds: a state dict, a checkpoint, a whole module."""
+"""A part of torch_file: finds the dicts of tensors in what a file holds: a state dict, a checkpoint, a whole module."""
 
-from collections.abc import Mapping
+from collections import deque
 from typing import Any, TypeVar
 
 from sr_keras import _pickle_names, state_dict
@@ -9,62 +9,78 @@ from sr_keras.errors import InputError
 
 _T = TypeVar("_T")
 
-# Where a checkpoint keeps its weights, the averaged ones first: Real-ESRGAN's files hold both.
-_WRAPPERS = (
-    "params_ema", "params-ema", "state_dict_ema", "ema_state_dict", "model_ema", "ema", "g_ema", "params",
-    "model_state_dict", "state_dict", "model", "net", "generator", "netG", "net_g", "G", "weights",
-)  # fmt: skip
-_MOST_WRAPPERS = 20
-_MOST_PARTS = 100_000  # of a module, all its modules' together, since one may be part of many
+_MOST_DICTS = 1000
+_DEEPEST = 4  # dicts in dicts
+_LONGEST_PLACE = 80  # characters of a key
+_MOST_PARTS = 100_000  # of modules, all their modules' together, since one may be part of many
+_OF_A_MODULE = {"_parameters", "_modules"}  # attributes
 
 
-def tensors(tree: Any, kind: type[_T], unknown: str) -> dict[str, _T]:
-    """Returns the dict of what is a `kind` inside, behind the wrappers of a checkpoint or a single name.
+def places(tree: Any, kind: type[_T], unknown: str) -> dict[str, dict[str, _T | Unknown]]:
+    """Returns by their places, such as `state_dict` or `models.G`, the dicts that hold something of a `kind`.
 
-    Raises `InputError`, in words to stand behind a path, if there is none, or if something in it is unknown.
+    The place of the whole is the empty text. What may be a tensor, but is unknown, is there, too.
+
+    Raises `InputError`, in words to stand behind a path, if there is none.
     """
-    found = _unwrapped(tree, kind, set())
+    found: dict[str, dict[str, _T | Unknown]] = {}
+    left, seen, parts = deque([("", tree, 0)]), set(), _Parts()
+    while left and len(seen) < _MOST_DICTS:
+        place, value, depth = left.popleft()
+        if id(value) in seen:  # a pickle may hold itself
+            continue
+        seen.add(id(value))
+        inside = _of_module(value, parts) if isinstance(value, Unknown) else value
+        items = [item for item in inside.items() if isinstance(item[0], str)] if isinstance(inside, dict) else []
+        own = {name: item for name, item in items if isinstance(item, (kind, Unknown))}
+        if any(isinstance(item, kind) for item in own.values()):
+            found[place] = {name: item for name, item in own.items() if not _is_module(item)}
+        if depth < _DEEPEST:
+            inner = [(name, item) for name, item in items if isinstance(item, dict) or _is_module(item)]
+            left += [(_joined(place, name), item, depth + 1) for name, item in inner if _is_plain(name)]
     if not found:
         if unknown:
             raise _pickle_names.refused(unknown)
         raise InputError("holds no dict of tensors; give a file of torch.save(model.state_dict(), ...).")
-    state_dict.check_names(found)
-    for name, value in found.items():
-        if isinstance(value, Unknown):
-            raise _pickle_names.refused(value.name, f" for '{name[:80]}'")
     return found
 
 
-def _unwrapped(tree: Any, kind: type, seen: set[int]) -> dict[str, Any]:
-    if not isinstance(tree, (dict, Unknown)) or id(tree) in seen or len(seen) == _MOST_WRAPPERS:
-        return {}
-    seen.add(id(tree))  # a pickle may hold itself
-    if isinstance(tree, Unknown):
-        return _with_any(_of_module(tree), kind)
-    for name in _WRAPPERS if len(tree) > 1 else list(tree):
-        if found := _unwrapped(tree.get(name), kind, seen):
-            return found
-    return _with_any(tree, kind)
+def _is_module(value: Any) -> bool:
+    return isinstance(value, Unknown) and isinstance(value.state, dict) and value.state.keys() >= _OF_A_MODULE
 
 
-def _with_any(items: Mapping[Any, Any], kind: type) -> dict[str, Any]:
-    """Returns the items of a `kind`, and those that may be; none, if all only may."""
-    found = {n: value for n, value in items.items() if isinstance(n, str) and isinstance(value, (kind, Unknown))}
-    return found if any(isinstance(value, kind) for value in found.values()) else {}
+def _is_plain(name: str) -> bool:
+    return len(name) <= _LONGEST_PLACE and name.isprintable()
 
 
-def _of_module(root: Unknown) -> dict[str, Any]:
+def _joined(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+class _Parts:
+    """Counts what is looked at in modules. Raises `InputError` if it is more than any network has."""
+
+    def __init__(self):
+        self._left = _MOST_PARTS
+
+    def take(self, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise InputError("holds a module of too many modules; save the weights alone.")
+
+
+def _of_module(root: Unknown, parts: _Parts) -> dict[str, Any]:
     """Returns the state dict of a `torch.nn.Module` that was pickled whole, in PyTorch's order."""
     found: dict[str, Any] = {}
-    left, parts = [("", root)], 0
+    left = [("", root)]
     while left:
         prefix, module = left.pop()
         state = module.state if isinstance(module, Unknown) and isinstance(module.state, dict) else {}
         skipped = state.get("_non_persistent_buffers_set")
-        parameters, buffers, modules = (_named(state.get(f"_{name}")) for name in ("parameters", "buffers", "modules"))
         skipped = skipped if isinstance(skipped, (list, tuple)) else ()
-        parts += 1 + len(parameters) + len(buffers) * (1 + len(skipped)) + len(modules)
-        if parts > _MOST_PARTS or len(prefix) > state_dict.LONGEST:
+        parameters, buffers, modules = (_named(state.get(f"_{n}"), parts) for n in ("parameters", "buffers", "modules"))
+        parts.take(1 + len(buffers) * len(skipped))
+        if len(prefix) > state_dict.LONGEST:
             raise InputError("holds a module of too many modules; save the weights alone.")
         for name, value in [*parameters.items(), *((n, b) for n, b in buffers.items() if n not in skipped)]:
             found[f"{prefix}{name}"] = value
@@ -72,7 +88,9 @@ def _of_module(root: Unknown) -> dict[str, Any]:
     return found
 
 
-def _named(value: Any) -> dict[str, Any]:
-    found = {name: part for name, part in value.items() if isinstance(name, str)} if isinstance(value, dict) else {}
+def _named(value: Any, parts: _Parts) -> dict[str, Any]:
+    value = value if isinstance(value, dict) else {}
+    parts.take(len(value))
+    found = {name: part for name, part in value.items() if isinstance(name, str)}
     state_dict.check_names(found)
     return found

@@ -20,11 +20,13 @@ _OF_PYTHON = re.compile(
     r"|argparse\.Namespace|types\.SimpleNamespace"
     r"|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
     r"|_codecs\.encode|(copyreg|copy_reg)\._reconstructor"
+    r"|(builtins|__builtin__)\.getattr|functools\.partial"  # of nested classes, bound methods, Hydra; nothing is got
+    r"|typing\.\w+|decimal\.Decimal|fractions\.Fraction|uuid\.UUID"
 )
 # Functions, and classes that are written like functions; of the others, a call is one of a class.
 _CALLED = re.compile(
     r"numpy\.dtype|numpy\._?core\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)"
-    r"|numpy\.random\._pickle\.__\w+_ctor"
+    r"|numpy\.random\._pickle\.__\w+_ctor|numpy\.random\.bit_generator\.__pyx_unpickle_\w+"
     r"|torch\.device|torch\._(utils|tensor)\._rebuild_\w+|torch\.serialization\._get_layout"
     r"|torch\.nn\.backends\.thnn\._get_thnn_function_backend"  # in modules of before PyTorch 1.2
 )
@@ -35,7 +37,7 @@ def check(name: str) -> None:
     """Raises `InputError` for a dotted name of Python's own library that no checkpoint needs, or for what is none."""
     parts = name.split(".")
     plain = len(name) <= LONGEST and len(parts) > 1 and all(part.isidentifier() for part in parts)
-    if not plain or (parts[0] in _PYTHON and not _OF_PYTHON.fullmatch(name)):
+    if not plain or (parts[0] in _PYTHON and not is_pythons(name)):
         raise refused(name)
 
 
@@ -43,6 +45,11 @@ def check_call(name: str) -> None:
     """Raises `InputError` if a pickle must not even ask for a call of that; none is made anyway."""
     if not any(pattern.fullmatch(name) for pattern in (_OF_PYTHON, _CALLED, _CLASS)):
         raise refused(name)
+
+
+def is_pythons(name: str) -> bool:
+    """Tells whether a name is of Python's own library and may stand in a checkpoint."""
+    return _OF_PYTHON.fullmatch(name) is not None
 
 
 def refused(name: str, what_for: str = "") -> InputError:

@@ -83,5 +83,5 @@ def _checked(where: str, function: Callable, options: dict[str, Any]) -> dict[st
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """Returns ` (did you mean 'x'?)` where a known word is close, else the list of what there is."""
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, known, n=1) or difflib.get_close_matches(word.lower(), known, n=1)
     return f" (did you mean '{near[0]}'?)" if near else f" (there is: {', '.join(known)})"

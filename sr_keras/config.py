@@ -191,13 +191,13 @@ def load(source: str | Path | None, overrides: list[str] | tuple[str, ...] = ())
     return parse(content, where=f"{path.name} with the command line" if overrides else str(path))
 
 
-def pairs(overrides: Iterable[str]) -> list[tuple[str, Any]]:
+def pairs(overrides: Iterable[str], example: str = "train.batch=8") -> list[tuple[str, Any]]:
     """Reads `key=value` words, the values as YAML. Raises `InputError` for a word that is none."""
     found = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise InputError(f"override '{override}': write key=value, such as train.batch=8.")
+            raise InputError(f"override '{override}': write key=value, such as {example}.")
         try:
             found.append((key, yaml.load(text, Loader=_Loader)))
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01

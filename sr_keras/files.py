@@ -34,7 +34,7 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is no file; check the path.")
+            raise InputError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; give a file.")
         with path.open("rb") as file:
             yield file
     except OSError as error:

@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -44,12 +44,14 @@ def import_weights(
     *,
     architecture: str | None = None,
     scale: int | None = None,
+    under: str = "",
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Imported:
     """Recognises the weights in `file`, fills the network that they are of, and writes it as the run folder `run`.
 
     `file` is a .pth or .pt of `torch.save`, a .safetensors, or an ncnn .param with its .bin beside it. `architecture`,
     the name of a model, settles what the tensors leave open, and so does `scale` for networks that serve several;
+    `under` is the place of the network in a file of several;
     `options` of the model replace what was assumed where no tensor tells, such as a pixel range.
 
     Raises `InputError` for a file that can't be read, is of no architecture known here, lacks a tensor or has one too
@@ -70,19 +72,27 @@ def import_weights(
     for key, instead in {"scale": "--scale", "name": "--arch", "channels": "none: the file tells"}.items():
         if key in options:
             raise InputError(f"{key} is no option to set here; take {instead}.")
-    name, found = recognition.recognise(recognition.read(file), file, architecture, scale)
+    weights, notes = recognition.read(file, under)
+    try:
+        name, found = recognition.recognise(weights, file, architecture, scale)
+    except InputError as error:
+        if not notes:
+            raise
+        raise InputError(f"{str(error).removesuffix('.')}; {notes[0]}, --under says what to take.") from error
     config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
     channels = found.options["channels"]
     with keras.StatelessScope(initialize_variables=False):  # no memory is taken before all shapes are known to fit
         try:
             plan = players.float_network(config, channels)
         except InputError as error:
+            if config.scale == 1:
+                raise InputError(f"{file}: is a {name} that enlarges nothing (x1), and can't be imported.") from error
             raise InputError(f"{file}: {error}") from error
         matched = recognition.matched(plan, found.tensors, file)
     network = players.float_network(config, channels)
     recognition.fill(network, matched)
     layers = {tensor: layer for layer, values in matched.items() for tensor in values}
-    imported = Imported(name, config, network, layers, found.notes, _agreement(network, config.scale, file))
+    imported = Imported(name, config, network, layers, (*notes, *found.notes), _agreement(network, config.scale, file))
     record = _record(imported, file)
     files.write_folder(run.folder, lambda beside: _write(imported, record, Run(beside)))
     return imported
@@ -140,7 +150,7 @@ def _write(imported: Imported, record: dict[str, Any], run: Run) -> None:
     files.write_json(run.imported, record)
 
 
-def table(tensors: "Mapping[str, str]") -> str:
+def table(tensors: Iterable[str]) -> str:
     """Returns a Markdown table of what was matched, names that differ by numbers in one row."""
     groups: dict[str, list[str]] = {}
     for name in tensors:
@@ -161,6 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--scale", type=cli.positive, metavar="N", help="of weights that serve several scales")
     parser.add_argument(
+        "--under", default="", metavar="PLACE", help="of a file of several networks, the one there, as models.student"
+    )
+    parser.add_argument(
         "-o", "--output", metavar="RUN", type=Path, help="run folder to make (default: runs/<file's name>)"
     )
     options = parser.parse_intermixed_args(argv)
@@ -171,8 +184,10 @@ def _main(options: argparse.Namespace) -> int:
     from sr_keras import config as config_file
 
     run = Run(options.output or Path("runs") / _stem(options.file))
-    given = dict(config_file.pairs(options.overrides))
-    found = import_weights(options.file, run, architecture=options.arch, scale=options.scale, options=given)
+    given = dict(config_file.pairs(options.overrides, "pixel_range=255"))
+    found = import_weights(
+        options.file, run, architecture=options.arch, scale=options.scale, under=options.under, options=given
+    )
     built = {key: value for key, value in found.config.model.model_dump().items() if key != "name"}
     listed = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in built.items())
     colours = "RGB" if found.config.data.channels == "rgb" else "luminance"
@@ -186,7 +201,8 @@ def _main(options: argparse.Namespace) -> int:
         print("warning: that is far; are the weights trained?", file=sys.stderr)
     print(
         f"{run.folder}: made; next: python -m sr_keras.upscale PICTURE --model {run.folder}\n"
-        f"fine-tuning: python -m sr_keras.train {run.config} start_from={run.folder} --run runs/finetuned"
+        f"fine-tuning: python -m sr_keras.train {run.config} start_from={run.folder} data.train=PHOTOS "
+        f"data.valid=OTHER_PHOTOS --run {run.folder}_finetuned"
     )
     return 0
 

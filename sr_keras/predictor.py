@@ -286,7 +286,8 @@ def _loader(path: Path) -> tuple[Callable, str]:
         raise InputError(f"{path}: holds exported models; take one of them: {files}.")
     elif path.exists():
         raise InputError(
-            f"{path}: is no model; give shipped weights, a run folder, .keras, .tflite, .onnx, .xml or SavedModel."
+            f"{path}: is no model; give shipped weights, a run folder, .keras, .tflite, .onnx, .xml or SavedModel"
+            f"{_foreign(path)}."
         )
     else:
         raise InputError(_unknown(path, [*resize.KERNELS, *zoo.names()]))
@@ -294,6 +295,11 @@ def _loader(path: Path) -> tuple[Callable, str]:
 
 
 _RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO float32", "saved_model": "SavedModel"}
+
+
+def _foreign(path: Path) -> str:
+    foreign = path.suffix.lower() in {".pth", ".pt", ".ckpt", ".safetensors", ".param", ".bin"}
+    return "; python -m sr_keras.import_weights makes one of PyTorch's and ncnn's files" if foreign else ""
 
 
 def _unknown(path: Path, names: list[str]) -> str:
@@ -318,7 +324,9 @@ def open_network(path: Path) -> "keras.Model":
     if not path.exists():
         raise InputError(_unknown(path, zoo.names()))
     if not is_network(path):
-        raise InputError(f"{path}: a Keras network is needed here: shipped weights, a run folder or a .keras file.")
+        raise InputError(
+            f"{path}: a Keras network is needed here: shipped weights, a run folder or a .keras file{_foreign(path)}."
+        )
     if path.suffix == ".keras" and path.is_file():
         return _loaded(path)
     run = Run(path)

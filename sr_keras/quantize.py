@@ -15,7 +15,7 @@ from sr_keras.layers.fake_quant import FakeQuant, FakeQuantConv2D, FakeQuantPReL
 
 # Type names of Keras layers and operations. What only moves pixels carries its input's scale on; what computes gets a
 # range of its own.
-_CARRIES = {"DepthToSpace", "SpaceToDepth", "Concatenate", "Reshape", "Identity", "PadToMultiple", "CropToSize"}
+_CARRIES = {"DepthToSpace", "SpaceToDepth", "Concatenate", "Reshape", "Identity", "ReflectToMultiple", "CropToSize"}
 _COMPUTES = {"Conv2D", "Add", "Subtract", "Multiply", "Rescaling", "Clip", "Activation", "PReLU"}
 _COMPUTES |= {"ReLU", "Relu", "Relu6", "LeakyReLU", "LeakyRelu", "Tanh", "Sigmoid"}
 _FUSED = {"linear", "relu", "relu6"}  # what TFLite computes within a convolution

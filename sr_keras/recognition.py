@@ -9,13 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sr_keras import component, models, ncnn_file, safetensors_file, state_dict, torch_file
+from sr_keras import component, files, models, ncnn_file, safetensors_file, state_dict, torch_file
 from sr_keras.errors import InputError
 from sr_keras.layers.collapsible_conv import Collapsible
 from sr_keras.models._published import Published
 
 Weights = Mapping[str, np.ndarray] | Sequence[ncnn_file.Layer]  # tensors by name, or the operators of a graph
 
+_START = 32  # bytes that tell what a file is
 _MOST_NAMES, _MOST_OPERATORS = 3, 8  # of tensors, and of an ncnn file, in an error line
 _LARGEST_SCALE = 16  # as in a config
 _LARGEST = 2048  # of the numbers that are options; published networks have up to 256 filters
@@ -33,15 +34,29 @@ def sources(path: Path) -> list[Path]:
     return [graph if path.suffix.lower() == ".bin" else path, path.with_suffix(".bin")] if is_ncnn else [path]
 
 
-def read(path: Path) -> Weights:
-    """Reads a .pth or .pt, a .safetensors, or an ncnn .param with its .bin, by the ending of its name.
+def read(path: Path, under: str = "") -> tuple[Weights, tuple[str, ...]]:
+    """Reads a .pth or .pt, a .safetensors, or an ncnn .param with its .bin, and notes on what was left aside.
 
-    A .bin without a .param beside it is taken for PyTorch's. Raises `InputError` for what is none of these, truncated
-    or damaged.
+    PyTorch's and safetensors are told by their content, ncnn by the endings. `under` is the place of the network in a
+    file that holds several. Raises `InputError` for what is none of these, truncated or damaged, and for an `under`
+    that is not there.
     """
     if len(sources(path)) > 1:
-        return ncnn_file.read(path)
-    return safetensors_file.read(path) if path.suffix.lower() == ".safetensors" else torch_file.read(path)
+        if under:
+            raise InputError(f"--under {under}: is for files of several networks, which {path} of ncnn is not.")
+        return ncnn_file.read(path), ()
+    with files.reading(path) as file:
+        start = file.read(_START)
+    if safetensors_file.begins(start) or (path.suffix.lower() == ".safetensors" and not torch_file.begins(start)):
+        tensors = safetensors_file.read(path)
+        return state_dict.under(tensors, under) if under else tensors, ()
+    if not torch_file.begins(start):
+        missing = f"; were it ncnn's, {path.stem}.param would lie beside it" if path.suffix.lower() == ".bin" else ""
+        raise InputError(
+            f"{path}: is neither PyTorch's (.pth, .pt, .ckpt), nor a .safetensors, nor an ncnn .param{missing}; "
+            "a .tflite, .onnx or .keras goes to upscale as it is."
+        )
+    return torch_file.choose(path, under)
 
 
 def recognise(

@@ -17,8 +17,13 @@ _DTYPES = {
 _WIDENED = {"BF16": ml_dtypes.bfloat16, "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
 
 
+def begins(start: bytes) -> bool:
+    """Tells whether the first bytes, 9 or more, may be those of such a file: a length, and a header of JSON."""
+    return start[8:9] == b"{"
+
+
 def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads names -> arrays, sorted by name, `module.` taken off.
+    """Reads names -> arrays, sorted by name.
 
     bfloat16 and float8 become float32, other types stay as they are.
 
@@ -32,7 +37,8 @@ def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
             tensors = {name: _array(name, **told) for name, told in found}
             if not tensors:
                 raise InputError("holds no tensors; give a file of weights.")
-            return state_dict.plain(tensors)
+            state_dict.check_names(tensors)
+            return tensors
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (SafetensorError, ValueError) as error:

@@ -39,22 +39,32 @@ _COPIES = 8  # all tensors together may be that many times the file: they may sh
 _SPARE = 2**20  # bytes
 
 
+def begins(start: bytes) -> bool:
+    """Tells whether the first bytes, 16 or more, are those of a PyTorch file, or of another zip archive."""
+    return start.startswith((*_LEGACY_STARTS, _ZIP_START))
+
+
 def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads the tensors that `choose` takes."""
+    return choose(path)[0]
+
+
+def choose(path: str | PathLike[str], under: str = "") -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Reads a state dict: names -> arrays in PyTorch's own axis order, bfloat16 as float32, other types as they are.
 
-    Both formats of `torch.save` are understood. Of a checkpoint with `params_ema`, `params`, `state_dict` or the like
-    inside, the first of these is taken, be it a dict or a module pickled whole, and `module.` is taken off the names;
-    values that are no tensors are left out. Raises `InputError` for a file that is missing, truncated, no PyTorch file,
-    without tensors, larger inside than outside, or that names what could run or what its weights need and is not here.
+    Both formats of `torch.save` are understood. Of a checkpoint that holds several dicts of tensors, or modules pickled
+    whole, the likeliest to be a trained network is taken, averaged weights first, and a note says so; or what stands
+    `under` a place in it, such as `models.student`. Values that are no tensors are left out.
+
+    Raises `InputError` for a file that is missing, truncated, no PyTorch file, without tensors, larger inside than
+    outside, or that names what could run or what its weights need and is not here.
     """
     path = Path(path)
     with files.reading(path) as file:
         try:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            reader = _Reader()
-            tree, storages = _parsed(reader, file, size)
-            return _arrays(state_dict.plain(_checkpoint.tensors(tree, _Tensor, reader.unknown)), storages, size)
+            return _read(_Reader(), file, size, under)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except MemoryError:
@@ -65,15 +75,52 @@ def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
             raise InputError(f"{path}: is truncated or damaged; fetch it again.") from error
 
 
-def _parsed(reader: "_Reader", file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
-    """Returns the pickled object, its tensors still as `_Tensor`, and the flat arrays that these look into."""
+def _read(reader: "_Reader", file: IO[bytes], size: int, under: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     start = file.read(max(map(len, _LEGACY_STARTS)))
     file.seek(0)
     if start.startswith(_LEGACY_STARTS):
-        return _legacy(reader, file.read())
-    if start.startswith(_ZIP_START):
-        return _zipped(reader, file, size)
-    raise InputError("is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
+        tree, storages = _legacy(reader, file.read())
+        tensors, notes = _chosen(tree, reader.unknown, under)
+        return _arrays(tensors, storages, size), notes
+    if not start.startswith(_ZIP_START):
+        raise InputError("is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
+    with zipfile.ZipFile(file) as archive:
+        tree, entries, folder = _zipped(reader, archive, size)
+        tensors, notes = _chosen(tree, reader.unknown, under)
+        keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())  # an optimizer's are not read
+        storages = {key: reader.storages[key].decoded(entries.read(f"{folder}data/{key}")) for key in keys}
+    return _arrays(tensors, storages, size), notes
+
+
+def _chosen(tree: Any, unknown: str, under: str) -> tuple[dict[str, "_Tensor"], tuple[str, ...]]:
+    """Takes one dict of tensors of all that the object holds, and says what was left."""
+    places = _checkpoint.places(tree, _Tensor, unknown)
+    if under:
+        whole = {f"{place}.{name}" if place else name: t for place in places for name, t in places[place].items()}
+        return _known(state_dict.under(whole, under)), ()
+    networks = [place for place in places if any(len(tensor.shape) == 4 for tensor in _tensors(places[place]))]
+    place = min(networks or places, key=lambda place: (*state_dict.likelihood(place), -_elements(places[place])))
+    left = [name for other, found in places.items() if other != place for name in ([other] if other else [*found])]
+    taken = f"what is under '{place}.'" if place else "its own dict"
+    told = f"of the file, {taken} was taken, and {state_dict.quoted(left)} left aside"
+    return _known(places[place]), (told,) if left else ()
+
+
+def _tensors(found: Mapping[str, "_Tensor | Unknown"]) -> "list[_Tensor]":
+    return [tensor for tensor in found.values() if isinstance(tensor, _Tensor)]
+
+
+def _elements(found: Mapping[str, "_Tensor | Unknown"]) -> int:
+    return sum(math.prod(tensor.shape) for tensor in _tensors(found))
+
+
+def _known(tensors: Mapping[str, "_Tensor | Unknown"]) -> dict[str, "_Tensor"]:
+    """Returns the same. Raises `InputError` if there is what is no tensor for certain, or a name that is none."""
+    state_dict.check_names(tensors)
+    for name, value in tensors.items():
+        if isinstance(value, Unknown):
+            raise _pickle_names.refused(value.name, f" for '{name[:80]}'")
+    return {name: value for name, value in tensors.items() if isinstance(value, _Tensor)}
 
 
 def _legacy(reader: "_Reader", content: bytes) -> tuple[Any, Mapping[str, np.ndarray]]:
@@ -91,24 +138,21 @@ def _legacy(reader: "_Reader", content: bytes) -> tuple[Any, Mapping[str, np.nda
     return tree, storages
 
 
-def _zipped(reader: "_Reader", file: IO[bytes], size: int) -> tuple[Any, Mapping[str, np.ndarray]]:
-    """Reads `data.pkl` and the storages `data/<key>` from the one folder of a zip archive."""
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        pickles = [name for name in names if name.split("/")[-1] == "data.pkl"]
-        if not pickles:
-            raise InputError("is a zip archive without data.pkl, no PyTorch file; give one that torch.save wrote.")
-        folder = pickles[0].removesuffix("data.pkl")
-        if any(name == f"{folder}constants.pkl" or name.startswith(f"{folder}code/") for name in names):
-            raise InputError(
-                "is a TorchScript program; save its weights alone: torch.save(torch.jit.load(...).state_dict(), ...)."
-            )
-        entries = _Entries(archive, size)
-        if f"{folder}byteorder" in names:
-            _refuse_big_endian(entries.read(f"{folder}byteorder") == b"big")
-        tree = reader.load(io.BytesIO(entries.read(pickles[0])))
-        storages = {key: s.decoded(entries.read(f"{folder}data/{key}")) for key, s in reader.storages.items()}
-    return tree, storages
+def _zipped(reader: "_Reader", archive: zipfile.ZipFile, size: int) -> tuple[Any, "_Entries", str]:
+    """Reads `data.pkl` in the one folder of a zip archive; the storages are `data/<key>` in it."""
+    names = archive.namelist()
+    pickles = [name for name in names if name.split("/")[-1] == "data.pkl"]
+    if not pickles:
+        raise InputError("is a zip archive without data.pkl, no PyTorch file; give one that torch.save wrote.")
+    folder = pickles[0].removesuffix("data.pkl")
+    if any(name == f"{folder}constants.pkl" or name.startswith(f"{folder}code/") for name in names):
+        raise InputError(
+            "is a TorchScript program; save its weights alone: torch.save(torch.jit.load(...).state_dict(), ...)."
+        )
+    entries = _Entries(archive, size)
+    if f"{folder}byteorder" in names:
+        _refuse_big_endian(entries.read(f"{folder}byteorder") == b"big")
+    return reader.load(io.BytesIO(entries.read(pickles[0]))), entries, folder
 
 
 class _Entries:
@@ -147,7 +191,8 @@ class _Reader:
         if name in _KNOWN:
             return _KNOWN[name]
         _pickle_names.check(name)
-        self.unknown = self.unknown or name
+        if not _pickle_names.is_pythons(name):
+            self.unknown = self.unknown or name
         return Unknown(name)
 
     def _view(self, saved: Any) -> "_View | Unknown":
@@ -239,6 +284,14 @@ def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor | Unknown:
     return tensor
 
 
+def _rebuilt_from_type(function: Any, _type: Any, arguments: Any, *_ignored: Any) -> _Tensor | Unknown:
+    if isinstance(function, Unknown) or not isinstance(function, _unpickling.Function):
+        return Unknown("torch._tensor._rebuild_from_type_v2")
+    if not isinstance(arguments, tuple) or function.call not in (_rebuilt_tensor, _rebuilt_parameter):
+        raise DamagedError("no tensor")
+    return function.call(*arguments)
+
+
 def _whole(number: Any) -> int:
     if not isinstance(number, int) or not 0 <= number < _MOST_ELEMENTS:
         raise DamagedError("no number of elements")
@@ -253,6 +306,7 @@ def _listed(items: Any = ()) -> list[Any] | tuple[Any, ...]:
 
 _KNOWN = {
     "collections.OrderedDict": _unpickling.Dict(),
+    "collections.defaultdict": _unpickling.Function(lambda *_ignored: {}),
     **{
         f"{builtins}.{name}": _unpickling.Function(_listed)
         for builtins in ("builtins", "__builtin__")
@@ -260,6 +314,7 @@ _KNOWN = {
     },
     "torch._utils._rebuild_tensor": _unpickling.Function(_rebuilt_tensor),
     "torch._utils._rebuild_tensor_v2": _unpickling.Function(_rebuilt_tensor),
+    "torch._tensor._rebuild_from_type_v2": _unpickling.Function(_rebuilt_from_type),  # with attributes
     "torch._utils._rebuild_parameter": _unpickling.Function(_rebuilt_parameter),
     "torch._utils._rebuild_parameter_with_state": _unpickling.Function(_rebuilt_parameter),
     "torch.nn.parameter.Parameter": _unpickling.Function(_rebuilt_parameter),  # before PyTorch 0.4

@@ -196,4 +196,4 @@ def _blended(model: Predictor, reach: Reach) -> str:
     else:
         height, width = reach.size or (0, 0)
         reason = f"sees {reach.halo} pixels far, more than its size {height}x{width} leaves"
-    return f"{model.name} {reason}: tiles are blended and differ from the untiled picture"
+    return f"{model.name} {reason}: tiles, where there are several, are blended and differ from the untiled picture"

@@ -30,7 +30,7 @@ import keras
 from sr_keras import _players, import_weights, recognition
 from sr_keras import config as config_file
 def work(path):
-    name, found = recognition.recognise(recognition.read(path), path)
+    name, found = recognition.recognise(recognition.read(path)[0], path)
     config = config_file.parse(import_weights._settings(name, dict(found.options), path), where=str(path))
     with keras.StatelessScope(initialize_variables=False):
         recognition.matched(_players.float_network(config, found.options["channels"]), found.tensors, path)

@@ -4,10 +4,12 @@ import hashlib
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import torch_files
 from ncnn_reference import enlarged, real_esrgan
+from safetensors.numpy import save_file
 
 from sr_keras import embedded, evaluate, image, import_weights, metrics, predictor, torch_file
 from sr_keras.run import Run
@@ -106,7 +108,86 @@ def test_what_stands_beside_the_network_is_told(tmp_path, capsys):
         lambda t: {**{f"model.{n}": a for n, a in t.items()}, "vgg.a": t["body.0.bias"], "vgg.b": t["body.0.bias"]},
     )
     assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 0
-    assert "what is under 'model.' was taken, and 'vgg' left aside" in capsys.readouterr().out
+    assert "left aside, as nothing of the network: 'vgg'\n" in capsys.readouterr().out
+
+
+def _two(tmp_path):
+    """Writes a checkpoint of two networks, and returns the path and the tensors of either."""
+    first = torch_file.read(SRVGG)
+    networks = {"first": first, "second": {name: array[..., ::-1].copy() for name, array in first.items()}}
+    stored = {
+        place: {name: torch_files.tensor(array.astype(np.float32)) for name, array in tensors.items()}
+        for place, tensors in networks.items()
+    }
+    return torch_files.save(tmp_path / "two.pth", {"models": stored}), networks
+
+
+def test_of_two_networks_one_is_taken_and_the_other_can_be_asked_for(tmp_path, capsys):
+    path, networks = _two(tmp_path)
+    for place, given in (("first", []), ("second", ["--under", "models.second"])):
+        assert import_weights.main([str(path), *given, "-o", str(tmp_path / place)]) == 0
+        layer = keras.models.load_model(tmp_path / place / "generator.keras").get_layer("body.0")
+        np.testing.assert_array_equal(layer.kernel.numpy().transpose(3, 2, 0, 1), networks[place]["body.0.weight"])
+    printed = capsys.readouterr().out
+    assert printed.count("of the file, what is under 'models.first.' was taken, and 'models.second' left aside") == 1
+
+
+def test_an_error_tells_what_was_taken_of_the_file(tmp_path, capsys):
+    path, _ = _two(tmp_path)
+    assert import_weights.main([str(path), "--arch", "edsr", "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert "not edsr's; of the file, what is under 'models.first.' was taken, and 'models.second' left" in printed
+    assert printed.endswith("--under says what to take.\n") and printed.count("\n") == 1
+
+
+def test_a_file_is_told_by_its_content(tmp_path, capsys):
+    tensors = {name: array.astype(np.float32) for name, array in torch_file.read(SRVGG).items()}
+    save_file(tensors, tmp_path / "a.pth")
+    (tmp_path / "b.safetensors").write_bytes(SRVGG.read_bytes())
+    for name in ("a.pth", "b.safetensors"):
+        assert import_weights.main([str(tmp_path / name), "-o", str(tmp_path / Path(name).stem)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("photo.pth", b"\xff\xd8\xff\xe0" + bytes(100), "is neither PyTorch's (.pth, .pt, .ckpt), nor a .safetensors"),
+        ("model.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(100), "a .tflite, .onnx or .keras goes to upscale as it is."),
+        ("net.bin", bytes(100), "were it ncnn's, net.param would lie beside it"),
+        ("net.param", b"7767517\n", "needs net.bin beside it"),
+        ("empty.pth", b"", "is neither PyTorch's"),
+    ],
+)
+def test_what_holds_no_weights_is_told_what_it_might_be(name, content, said, tmp_path, capsys):
+    (tmp_path / name).write_bytes(content)
+    assert import_weights.main([str(tmp_path / name), "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_other_verbs_tell_how_weights_come_in(capsys):
+    from sr_keras import export, upscale
+
+    for verb in (export, upscale):
+        given = [str(SRVGG)] if verb is export else [str(SRVGG), "--model", str(SRVGG)]
+        assert verb.main(given) == 2
+        assert "python -m sr_keras.import_weights makes one of PyTorch's and ncnn's files" in capsys.readouterr().err
+
+
+def test_a_network_that_enlarges_nothing_is_refused(tmp_path, capsys):
+    path = _changed(
+        tmp_path, lambda t: {n: a[:3] if len(a) == 12 and n != "body.1.weight" else a for n, a in t.items()}
+    )
+    assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 2
+    assert "is a srvgg that enlarges nothing (x1), and can't be imported." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", ".nan"])
+def test_a_pixel_range_that_is_none_is_one_line(value, tmp_path, capsys):
+    path = Path(__file__).parent / "fixtures" / "imports" / "rlfn-x2.pth"
+    assert import_weights.main([str(path), f"pixel_range={value}", "-o", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr().err
+    assert "pixel_range" in printed and printed.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 def test_another_architecture_than_the_files_is_refused(tmp_path, capsys):

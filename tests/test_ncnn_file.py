@@ -248,7 +248,9 @@ def test_another_suffix_is_refused(tmp_path):
 def test_a_missing_half_is_an_error(tmp_path, suffix):
     path = ncnn_files.tiny(tmp_path)
     path.with_suffix(suffix).unlink()
-    with pytest.raises(InputError, match=rf"net\{suffix}: can't be read \(No such file or directory\)"):
+    with pytest.raises(
+        InputError, match=rf"net\.param: needs net\{suffix} beside it; ncnn keeps a network in two files"
+    ):
         ncnn_file.read(path)
 
 
@@ -283,5 +285,5 @@ def test_a_bin_that_is_no_file_is_an_error(tmp_path):
     path = ncnn_files.tiny(tmp_path)
     path.with_suffix(".bin").unlink()
     path.with_suffix(".bin").mkdir()
-    with pytest.raises(InputError, match=r"net\.bin: is no file"):
+    with pytest.raises(InputError, match=r"net\.bin: is a folder"):
         ncnn_file.read(path)

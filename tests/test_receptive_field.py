@@ -15,7 +15,7 @@ from sr_keras.layers.adaptive import AdaptiveMaxPool, RepeatLike
 from sr_keras.layers.channel_norm import ChannelNorm
 from sr_keras.layers.contrast import Contrast
 from sr_keras.layers.gelu import Gelu
-from sr_keras.layers.multiple import CropToSize, PadToLeast, PadToMultiple, ReflectToMultiple
+from sr_keras.layers.multiple import CropToSize, PadToLeast, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic, Bilinear, CubicReduction, ResizeLike
 from sr_keras.layers.window_attention import WindowAttention
 from sr_keras.receptive_field import field, halo
@@ -45,13 +45,13 @@ def _residual(x):
 def _continued(x, factor):
     """Pads, works at a resolution of 1 / factor, comes back and crops; the field of one 3x3 convolution there."""
     lr = x
-    x = _conv()(ops.space_to_depth(PadToMultiple(factor)(x), factor))
+    x = _conv()(ops.space_to_depth(ReflectToMultiple(factor)(x), factor))
     return CropToSize(1)([layers.UpSampling2D(factor)(x), lr])
 
 
 def _reduced(x):
     """Halves the size cubically, convolves and comes back."""
-    lr, x = x, CubicReduction(1, 2)(PadToMultiple(2)(x))
+    lr, x = x, CubicReduction(1, 2)(ReflectToMultiple(2)(x))
     return CropToSize(1)([_to_space(2)(_conv(3, 16)(x)), lr])
 
 

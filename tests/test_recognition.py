@@ -130,10 +130,27 @@ def test_carn_of_several_scales_takes_the_given_one():
 def test_span_of_one_channel_that_takes_colours_mean_off_is_refused(tmp_path, monkeypatch):
     tensors, path = _read("span-merged-grey-x3")
     del tensors["no_norm"]
-    monkeypatch.setattr(recognition, "read", lambda path: tensors)
+    monkeypatch.setattr(recognition, "read", lambda path, under: (tensors, ()))
     with pytest.raises(InputError, match="mean must have one number a channel or none, got 3 for 1"):
         import_weights.import_weights(path, Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_windows_that_would_take_all_memory_are_refused():
+    tensors, path = _read("swinir-x3-without-buffers")
+    for name, tensor in tensors.items():
+        if name.endswith(".relative_position_bias_table"):
+            tensors[name] = np.broadcast_to(np.float16(0), (65**2, tensor.shape[1]))
+    with pytest.raises(InputError, match="windows of 33x33 are too large; 32 are taken"):
+        recognition.recognise(tensors, path)
+
+
+def test_rcan_of_groups_that_differ_is_refused():
+    """Lest 400 tensors make a network of 200 times 200 blocks."""
+    tensors, path = _read("rcan-basicsr-x4")
+    more = {f"body.{k}.residual_group.0.x": np.zeros(1) for k in range(100)}
+    with pytest.raises(InputError, match="this RCAN's groups differ in blocks"):
+        recognition.recognise({**tensors, **more}, path)
 
 
 def test_more_blocks_than_any_network_has_are_refused():

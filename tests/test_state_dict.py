@@ -24,7 +24,10 @@ def test_what_all_names_share_is_taken_off(prefix):
 
 def test_a_network_beside_others_is_one_of_the_groups():
     beside = ["perceptual.vgg.0.weight", "perceptual.vgg.0.bias", "n_averaged"]
-    told = ("of the file, what is under 'model.' was taken, and 'perceptual', 'n_averaged' left aside",)
+    told = (
+        "left aside, as nothing of the network: 'perceptual'",
+        "of the file, what is under 'model.' was taken, and 'n_averaged' left aside",
+    )
     assert (NETWORK, told) in found(*(f"model.{name}" for name in NETWORK), *beside)
 
 
@@ -49,6 +52,40 @@ def test_groups_are_found_behind_what_all_share_and_lose_what_they_share():
     assert (NETWORK, told) in found(*names, "model.discriminator.x", "model.discriminator.y")
 
 
+@pytest.mark.parametrize("part", ["perceptual", "net_d", "netD", "discriminator", "vgg", "lpips", "cri_pix", "teacher"])
+def test_what_stands_beside_a_network_is_left_aside(part):
+    assert found(*NETWORK, f"{part}.0.weight")[0] == (NETWORK, (f"left aside, as nothing of the network: '{part}'",))
+    assert found(f"{part}.0.weight")[0] == ([f"{part}.0.weight"], ())  # unless it is all that there is
+
+
+def test_a_profilers_counters_are_left_aside():
+    counted = [name for layer in ("", "body.0.", "tail.") for name in (f"{layer}total_ops", f"{layer}total_params")]
+    told = ("'total_ops' and 'total_params', a profiler's, were left aside",)
+    assert found(*NETWORK, *counted)[0] == (NETWORK, told)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["params_ema", "params", "params_d"],
+        ["G_ema", "G", "D_ema", "D"],
+        ["models.generator", "models.discriminator"],
+        ["ema_model_state_dict", "model_state_dict", "optimizer_state_dict"],
+        ["net_g-ema", "net_g", "net_d"],
+        ["student", "teacher"],
+    ],
+)
+def test_averaged_places_come_first_and_what_is_no_generators_last(places):
+    assert sorted(reversed(places), key=state_dict.likelihood) == places
+
+
+def test_what_stands_under_a_place_is_taken():
+    tensors = {"a.b.x": 1, "a.bc.x": 2, "d": 3}
+    assert state_dict.under(tensors, "a.b") == {"x": 1}
+    with pytest.raises(InputError, match=r"^has nothing under 'e'; it has 'a', 'd'\.$"):
+        state_dict.under(tensors, "e")
+
+
 def test_layers_in_a_row_are_no_groups():
     names = [f"{number}.{name}" for number in range(3) for name in ("weight", "bias")]
     assert found(*names) == [(names, ())]
@@ -63,4 +100,4 @@ def test_there_are_few_candidates_however_many_names_there_are():
 @pytest.mark.parametrize("names", [["x" * 501], ["a\nb"], [str(n) for n in range(10_001)]])
 def test_names_that_no_network_has_are_refused(names):
     with pytest.raises(InputError, match=r"^holds [^\n]*$"):
-        state_dict.plain(dict.fromkeys(names, 0))
+        state_dict.check_names(dict.fromkeys(names, 0))

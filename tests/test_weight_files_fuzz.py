@@ -293,10 +293,10 @@ def test_other_ways_to_a_name_are_refused(tmp_path, monkeypatch, text):
 
 
 NAMES = """
-os.system os.path.join os.Popen nt.system posix.system sys.exit subprocess.Popen builtins.getattr builtins.eval
-builtins.type builtins.open builtins.__import__ __builtin__.apply __builtin__.getattr shutil.rmtree socket.socket
+os.system os.path.join os.Popen nt.system posix.system sys.exit subprocess.Popen builtins.setattr builtins.eval
+builtins.type builtins.open builtins.__import__ __builtin__.apply __builtin__.execfile shutil.rmtree socket.socket
 importlib.import_module runpy.run_path pickle.loads _pickle.Unpickler cPickle.loads code.InteractiveInterpreter
-ctypes.CDLL operator.attrgetter functools.partial webbrowser.open commands.getoutput timeit.timeit types.CodeType
+ctypes.CDLL operator.attrgetter functools.reduce webbrowser.open commands.getoutput timeit.timeit types.CodeType
 types.FunctionType copyreg.__newobj__ collections.namedtuple argparse.FileType pathlib.os.system _codecs.lookup
 builtins.set.__class__ platform.popen pip.main pip._internal.main numpy.load numpy.testing._private.utils.runstring
 numpy.core.multiarray.fromfile torch.load torch.hub.load torch._utils._import_dotted_name net.run __main__.main
@@ -317,13 +317,36 @@ def test_a_call_that_no_checkpoint_needs_is_refused(tmp_path, name, call):
 
 
 def test_a_name_of_pythons_own_need_not_be_called_to_be_refused(tmp_path):
-    with pytest.raises(InputError, match=r"x\.pth: needs functools\.partial, which is refused"):
-        torch_file.read(beside_a_tensor(tmp_path, b"cfunctools\npartial\n"))
+    with pytest.raises(InputError, match=r"x\.pth: needs functools\.reduce, which is refused"):
+        torch_file.read(beside_a_tensor(tmp_path, b"cfunctools\nreduce\n"))
 
 
 def test_a_function_of_others_need_not_be_refused_if_it_is_not_called(tmp_path):
     found = torch_file.read(beside_a_tensor(tmp_path, b"ctorch.nn.functional\nrelu\n"))
     np.testing.assert_array_equal(found["x"], NUMBERS[0, 0, :2])
+
+
+NEEDED = """
+builtins.getattr __builtin__.getattr functools.partial typing.Any decimal.Decimal uuid.UUID fractions.Fraction
+numpy.random.bit_generator.__pyx_unpickle_SeedSequence collections.Counter pathlib.PosixPath argparse.Namespace
+""".split()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_checkpoints_hold_beside_their_weights_is_passed_over(tmp_path, name, call):
+    text = CALLS[call](*map(str.encode, name.rsplit(".", 1)))
+    found = torch_file.read(beside_a_tensor(tmp_path, text + (b")R" if call != "INST" else b"")))  # and what it gives
+    np.testing.assert_array_equal(found["x"], NUMBERS[0, 0, :2])
+
+
+def test_a_tensor_with_attributes_is_read(tmp_path):
+    text = b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n("
+    saved = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
+    text += saved + b"K\x00K\x02\x85K\x01\x85\x89NtX\x04\x00\x00\x00nonetR"
+    storage = torch_files.Storage("FloatStorage", NUMBERS.tobytes(), NUMBERS.size)
+    path = torch_files.write_zip(tmp_path / "x.pth", b"\x80\x04}X\x01\x00\x00\x00y" + text + b"s.", [storage])
+    np.testing.assert_array_equal(torch_file.read(path)["y"], NUMBERS[0, 0, :2])
 
 
 def beside_a_tensor(folder: Path, text: bytes) -> Path:
@@ -368,5 +391,6 @@ def test_a_pickle_among_the_numbers_is_only_numbers(tmp_path, legacy):
 def test_a_pipe_is_not_waited_for(tmp_path, reader):
     path = tmp_path / "x.param"
     os.mkfifo(path)
+    (tmp_path / "x.bin").touch()
     with pytest.raises(InputError, match=r"x\.param: is no file"):
         reader.read(path)

@@ -7,8 +7,11 @@ from keras import ops
 from sr_keras.layers._checked import whole
 
 
-class _ToMultiple(keras.layers.Layer):
-    """Continues `[B, H, W, C]` below and to the right until H and W are multiples of `factor`; abstract.
+@keras.saving.register_keras_serializable("sr_keras")
+class ReflectToMultiple(keras.layers.Layer):
+    """Reflects `[B, H, W, C]` at its last row and column until H and W are multiples of `factor`.
+
+    The last row itself is not repeated. A picture that is shorter than what it lacks is reflected to and fro.
 
     Raises:
         ValueError: if `factor` is not a whole number of 2 or more.
@@ -20,36 +23,6 @@ class _ToMultiple(keras.layers.Layer):
         super().__init__(**kwargs)
         self.factor = whole("factor", factor, least=2)
 
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height and self._multiple(height), width and self._multiple(width), channels
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
-    def _multiple(self, length):
-        return (length + self.factor - 1) // self.factor * self.factor
-
-
-@keras.saving.register_keras_serializable("sr_keras")
-class PadToMultiple(_ToMultiple):
-    """Repeats the last row and column of `[B, H, W, C]` until H and W are multiples of `factor`."""
-
-    def call(self, image):
-        height, width = (self._multiple(length) for length in ops.shape(image)[1:3])
-        rows = [image[:, -1:]] * (self.factor - 1)
-        image = ops.concatenate([image, *rows], axis=1)[:, :height]
-        columns = [image[:, :, -1:]] * (self.factor - 1)
-        return ops.concatenate([image, *columns], axis=2)[:, :, :width]
-
-
-@keras.saving.register_keras_serializable("sr_keras")
-class ReflectToMultiple(_ToMultiple):
-    """Reflects `[B, H, W, C]` at its last row and column until H and W are multiples of `factor`.
-
-    The last row itself is not repeated. A picture that is shorter than what it lacks is reflected to and fro.
-    """
-
     def call(self, image):
         for axis in (1, 2):
             length = ops.shape(image)[axis]
@@ -59,6 +32,16 @@ class ReflectToMultiple(_ToMultiple):
             place = tf.range(self._multiple(length)) % period
             image = tf.gather(image, tf.minimum(place, period - place), axis=axis)
         return image
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and self._multiple(height), width and self._multiple(width), channels
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+    def _multiple(self, length):
+        return (length + self.factor - 1) // self.factor * self.factor
 
 
 @keras.saving.register_keras_serializable("sr_keras")

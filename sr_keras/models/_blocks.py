@@ -65,7 +65,13 @@ def mean_of(channels: int, mean: tuple[float, ...] | None = None) -> tuple[float
 
 
 def into_range(x, pixel_range: float, mean: Sequence[float] = ()):
-    """Takes `mean` off pixels in [0, 1], and multiplies them by `pixel_range`, the white that the network knows."""
+    """Takes `mean` off pixels in [0, 1], and multiplies them by `pixel_range`, the white that the network knows.
+
+    Raises:
+        ValueError: if `pixel_range` is not above 0.
+    """
+    if not pixel_range > 0:
+        raise ValueError(f"pixel_range must be above 0, got {pixel_range:g}; try 1 or 255.")
     if any(mean):
         x = keras.layers.Rescaling(1.0, [-m for m in mean], dtype="float32", name="subtract_mean")(x)
     return x if pixel_range == 1.0 else keras.layers.Rescaling(pixel_range, dtype="float32", name="into_range")(x)

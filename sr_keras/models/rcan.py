@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from sr_keras.errors import InputError
 from sr_keras.models._blocks import DIV2K_MEAN, conv, into_range, mean_of, out_of_range, subpixel, upsampling_steps
 from sr_keras.models._published import Published, Tensors, count, renamed, upsampled, without_mean_shift
 
@@ -90,10 +91,16 @@ def published(tensors: Tensors) -> Published | None:
     filters, channels = tensors["conv_first.weight"].shape[:2]
     if len(mean) not in (0, channels):
         return None
+    groups, blocks = (
+        count(tensors, r"body\.(\d+)\.residual_group\."),
+        count(tensors, r"body\.0\.residual_group\.(\d+)\."),
+    )
+    if sum(name.endswith(".rcab.3.attention.1.weight") for name in tensors) != groups * blocks:
+        raise InputError("this RCAN's groups differ in blocks, and it can't be imported.")
     options = {
         "scale": upsampled(tensors, r"upsample\.\d+\.weight", "conv_last.weight"), "channels": channels,
-        "filters": filters, "residual_groups": count(tensors, r"body\.(\d+)\.residual_group\."),
+        "filters": filters, "residual_groups": groups, "blocks": blocks,
         "attention_filters": tensors["body.0.residual_group.0.rcab.3.attention.1.weight"].shape[0],
-        "blocks": count(tensors, r"body\.0\.residual_group\.(\d+)\."), "mean": mean, "pixel_range": pixel_range,
+        "mean": mean, "pixel_range": pixel_range,
     }  # fmt: skip
     return Published(options, tensors, notes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from sr_keras.layers.multiple import CropToSize, PadToMultiple
+from sr_keras.layers.multiple import CropToSize, ReflectToMultiple
 from sr_keras.models._blocks import conv, repeated
 from sr_keras.models._ncnn import named, words
 from sr_keras.models._published import Published, Tensors, count, renamed
@@ -21,8 +21,8 @@ def build(
     """Maps `[B, H, W, C]` in [0, 1] to `[B, scale*H, scale*W, C]` (arXiv 1809.00219).
 
     It enlarges its features four times. For a scale of 2 or 1 it takes 2x2 or 4x4 pixels as one of more
-    channels, as Real-ESRGAN does (arXiv 2107.10833); a picture of another size is continued by its last pixels, and
-    the result cut. Without `unshuffle` it enlarges as many times as the scale says. `blocks` is 23 in
+    channels, as Real-ESRGAN does (arXiv 2107.10833); a picture of another size is continued by reflection, and the
+    result cut. Without `unshuffle` it enlarges as many times as the scale says. `blocks` is 23 in
     RealESRGAN_x4plus (16,697,987 parameters at x4), 6 in its anime_6B (4,467,779).
 
     Raises:
@@ -34,7 +34,7 @@ def build(
     together = 4 // scale if unshuffle else 1
     x = lr = keras.Input((None, None, channels), name="lr")
     if together > 1:
-        x = ops.space_to_depth(PadToMultiple(together)(x), together)
+        x = ops.space_to_depth(ReflectToMultiple(together)(x), together)
     x = head = _conv(filters, "conv_first")(x)
     for block in range(blocks):
         x = _residual_in_residual(x, filters, growth, f"body.{block}")

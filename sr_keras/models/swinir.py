@@ -114,6 +114,7 @@ def _enlarged(x, scale: int, channels: int, upsampler: str, filters: int):
     return conv(channels, gain=1.0, dtype="float32", name="conv_last")(x)
 
 
+_LARGEST_WINDOW = 32  # published networks have 7, 8 and 16
 _BLOCK = "layers.0.residual_group.blocks.0."
 _IN_BLOCK = {f"{layer}.{part}" for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
              for part in ("weight", "bias")} | {"attn.relative_position_bias_table"}  # fmt: skip
@@ -133,6 +134,8 @@ def published(tensors: Tensors) -> Published | None:
     filters, channels = found["conv_first.weight"].shape[:2]
     groups, blocks = count(found, r"layers\.(\d+)\."), count(found, r"layers\.0\.residual_group\.blocks\.(\d+)\.")
     tables = [tensor.shape for name, tensor in found.items() if name.endswith(".relative_position_bias_table")]
+    if window > _LARGEST_WINDOW:  # attention takes its fourth power of memory
+        raise InputError(f"this SwinIR's windows of {window}x{window} are too large; {_LARGEST_WINDOW} are taken.")
     if len(tables) != groups * blocks or set(tables) != {table.shape}:
         raise InputError("this SwinIR's groups differ in blocks, heads or windows, and it can't be imported.")
     options = {

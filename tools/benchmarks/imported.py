@@ -46,7 +46,7 @@ def imported(*, param: Path, size: tuple[int, int], torch_python: str, threads: 
         folder = Path(temporary)
         import_weights(param, Run(folder / "run"))
         lr = mosaic.mosaic(mosaic.cells(None), *size, seed=0)
-        _, found = recognition.recognise(recognition.read(param), param)
+        _, found = recognition.recognise(recognition.read(param)[0], param)
         np.savez(folder / "torch.npz", **found.tensors)
         np.save(folder / "lr.npy", lr)
         spec = {"folder": temporary, "param": str(param), "threads": threads}
