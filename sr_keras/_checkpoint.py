@@ -34,6 +34,7 @@ def places(tree: Any, kind: type[_T], unknown: str) -> dict[str, dict[str, _T | 
         items = [item for item in inside.items() if isinstance(item[0], str)] if isinstance(inside, dict) else []
         own = {name: item for name, item in items if isinstance(item, (kind, Unknown))}
         if any(isinstance(item, kind) for item in own.values()):
+            state_dict.check_names(own)
             found[place] = {name: item for name, item in own.items() if not _is_module(item)}
         if depth < _DEEPEST:
             inner = [(name, item) for name, item in items if isinstance(item, dict) or _is_module(item)]

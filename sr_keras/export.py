@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, exports and prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sr_keras.export", description=__doc__)
     parser.add_argument("model", metavar="MODEL", type=Path, help="name of shipped weights, run folder or .keras file")
-    names = "default, server, desktop, mobile, mobile_int8, benchmark"
+    names = "default, server, desktop, portable, portable_int8, mobile, mobile_int8, benchmark"
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", default="default", help=f"recipe file or name: {names}")
     parser.add_argument("--author", metavar="NAME", help="in the metadata of TFLite files (default: the recipe's)")
     parser.add_argument("--license", metavar="NAME", help="of the weights, such as CC0-1.0 (default: the recipe's)")

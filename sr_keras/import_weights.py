@@ -1,10 +1,11 @@
 """`python -m sr_keras.import_weights`: makes a run folder of weights that PyTorch or ncnn programs ship."""
 
 import argparse
+import contextlib
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -73,22 +74,18 @@ def import_weights(
         if key in options:
             raise InputError(f"{key} is no option to set here; take {instead}.")
     weights, notes = recognition.read(file, under)
-    try:
+    with _told(file, notes):
         name, found = recognition.recognise(weights, file, architecture, scale)
-    except InputError as error:
-        if not notes:
-            raise
-        raise InputError(f"{str(error).removesuffix('.')}; {notes[0]}, --under says what to take.") from error
-    config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
-    channels = found.options["channels"]
-    with keras.StatelessScope(initialize_variables=False):  # no memory is taken before all shapes are known to fit
-        try:
-            plan = players.float_network(config, channels)
-        except InputError as error:
-            if config.scale == 1:
-                raise InputError(f"{file}: is a {name} that enlarges nothing (x1), and can't be imported.") from error
-            raise InputError(f"{file}: {error}") from error
-        matched = recognition.matched(plan, found.tensors, file)
+        config = config_file.parse(_settings(name, {**found.options, **options}, file), where=str(file))
+        channels = found.options["channels"]
+        with keras.StatelessScope(initialize_variables=False):  # no memory is taken before all shapes are known to fit
+            try:
+                plan = players.float_network(config, channels)
+            except InputError as error:
+                if config.scale == 1 and "scale must be" in str(error):
+                    raise InputError(f"{file}: is a {name} that enlarges nothing (x1); take another.") from error
+                raise InputError(f"{file}: {error}") from error
+            matched = recognition.matched(plan, found.tensors, file)
     network = players.float_network(config, channels)
     recognition.fill(network, matched)
     layers = {tensor: layer for layer, values in matched.items() for tensor in values}
@@ -96,6 +93,17 @@ def import_weights(
     record = _record(imported, file)
     files.write_folder(run.folder, lambda beside: _write(imported, record, Run(beside)))
     return imported
+
+
+@contextlib.contextmanager
+def _told(file: Path, notes: Sequence[str]) -> Iterator[None]:
+    """Adds to an error with a file what was taken of it."""
+    try:
+        yield
+    except InputError as error:
+        if not notes or not str(error).startswith(f"{file}: "):
+            raise
+        raise InputError(f"{str(error).removesuffix('.')}; {notes[0]}, --under takes another.") from error
 
 
 def _settings(name: str, options: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def read(path: str | PathLike[str]) -> list[Layer]:
     is shorter or longer than the `.param` says, for weights in int8, and for a layer of a kind that is not known here.
     """
     param, weights = _pair(Path(path))
-    if missing := next((part for part in (param, weights) if not part.exists()), None):
+    missing = next((part for part in (param, weights) if not part.exists()), None)
+    if missing is not None and missing != Path(path):
         raise InputError(f"{path}: needs {missing.name} beside it; ncnn keeps a network in two files of one name.")
     layers = list(_layers(param, _text(param)))
     with files.reading(weights) as file:

@@ -48,8 +48,7 @@ def read(path: Path, under: str = "") -> tuple[Weights, tuple[str, ...]]:
     with files.reading(path) as file:
         start = file.read(_START)
     if safetensors_file.begins(start) or (path.suffix.lower() == ".safetensors" and not torch_file.begins(start)):
-        tensors = safetensors_file.read(path)
-        return state_dict.under(tensors, under) if under else tensors, ()
+        return safetensors_file.read(path, under), ()
     if not torch_file.begins(start):
         missing = f"; were it ncnn's, {path.stem}.param would lie beside it" if path.suffix.lower() == ".bin" else ""
         raise InputError(

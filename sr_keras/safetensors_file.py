@@ -22,8 +22,8 @@ def begins(start: bytes) -> bool:
     return start[8:9] == b"{"
 
 
-def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads names -> arrays, sorted by name.
+def read(path: str | PathLike[str], under: str = "") -> dict[str, np.ndarray]:
+    """Reads names -> arrays, sorted by name, or those only whose names begin with `under` and a dot, without both.
 
     bfloat16 and float8 become float32, other types stay as they are.
 
@@ -38,7 +38,8 @@ def read(path: str | PathLike[str]) -> dict[str, np.ndarray]:
             if not tensors:
                 raise InputError("holds no tensors; give a file of weights.")
             state_dict.check_names(tensors)
-            return tensors
+            parts = {name.partition(".")[0] for name in tensors}
+            return state_dict.under(tensors, under, parts) if under else tensors
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (SafetensorError, ValueError) as error:

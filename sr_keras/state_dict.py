@@ -13,12 +13,15 @@ _MOST = 10_000  # tensors; HAT-L has 2,000
 _DEEPEST = 4  # prefixes taken off one another
 _MOST_GROUPS = 8
 
-# Parts of the names of what is averaged over training, and of what is trained beside a network, or after it.
-_AVERAGED = re.compile(r"(.*[_-])?ema([_-].*)?", re.IGNORECASE)
+# First parts of names: of what is averaged over training, and of what is trained beside a network, or judges it.
+_AVERAGED = re.compile(r"(.*[_-])?(ema|swa|shadow|averaged)([_-].*)?", re.IGNORECASE)
 _BESIDE = re.compile(
-    r"(\w*_|net|model)?(d|dis|disc|discriminator\d*|critic|teacher|optimi[sz]er\w*|perceptual|loss)([_-].*)?"
-    r"|(perceptual|percep|loss|cri|vgg|lpips)[_\d].*|vgg|lpips|\w+_(loss|optimi[sz]er)s?",
+    r"(net|model)_?d\d*|disc|discrim\w*|critic\w*|teacher\w*|percep\w*|vgg\w*|lpips\w*|feature_extractor"
+    r"|(\w+_)?loss(es)?|loss_\w+|cri_\w+|criterion\w*",
     re.IGNORECASE,
+)
+_LAST = re.compile(  # these may be parts of a network, too
+    rf"({_BESIDE.pattern}|(\w*_)?(d\d*|dis|disc)|opt(im)?|\w*optimi[sz]ers?|net_?f)([_-].*)?", re.IGNORECASE
 )
 _COUNTER = re.compile(r"(.*\.)?total_(ops|params)")  # what the profiler thop leaves in every layer
 
@@ -32,67 +35,63 @@ def check_names(names: Mapping[str, object]) -> None:
             raise InputError(f"holds a tensor of the name {name[:40]!a}..., which is none; fetch it again.")
 
 
-def likelihood(place: str) -> tuple[bool, bool]:
+def rank(place: str) -> tuple[bool, bool]:
     """Sorts where tensors stand, the likeliest first: what is averaged, then others, then what is no generator's."""
     parts = place.split(".")
-    return any(map(_BESIDE.fullmatch, parts)), not any(map(_AVERAGED.fullmatch, parts))
+    return any(map(_LAST.fullmatch, parts)), not any(map(_AVERAGED.fullmatch, parts))
 
 
-def under(tensors: Mapping[str, _T], place: str) -> dict[str, _T]:
+def under(tensors: Mapping[str, _T], place: str, places: Iterable[str]) -> dict[str, _T]:
     """Returns those whose names begin with `place` and a dot, without both.
 
-    Raises `InputError`, in words to stand behind a path, if there are none.
+    Raises `InputError`, in words to stand behind a path, if there are none; it lists `places` that there are.
     """
-    found = {name.removeprefix(f"{place}."): tensor for name, tensor in tensors.items() if name.startswith(f"{place}.")}
+    start = f"{place.rstrip('.')}."
+    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     if not found:
-        raise InputError(f"has nothing under '{place}'; it has {listed(tensors)}.")
+        raise InputError(f"has nothing under {place[:80]!a}; it has {quoted(sorted(places))}.")
     return found
 
 
 def candidates(tensors: Mapping[str, _T]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
     """Yields what may be the tensors of one network, the likeliest first, and notes on what is not as in the file.
 
-    First all but what only stands beside a network (`perceptual.`); then without the first parts that all names share
-    (`_orig_mod.`, `net_g.`); then by themselves those of one first part (`model.`), averaged ones and the largest
+    First all, but not what only stands beside a network (`perceptual.`); then without the first parts that all names
+    share (`_orig_mod.`, `net_g.`); then by themselves those of one first part (`model.`), averaged ones and the largest
     groups first.
     """
-    network, notes = _without_others(tensors)
-    stripped = [(network, notes), *_without_shared(network, notes)]
-    yield from stripped
-    found, notes = stripped[-1]
-    groups = _groups(found)
-    largest = sorted(groups, key=lambda part: (*likelihood(part), -len(groups[part])))
-    for part in largest[:_MOST_GROUPS]:
-        if left := [name for name in found if not name.startswith(f"{part}.")]:
-            told = (*notes, f"of the file, what is under '{part}.' was taken, and {listed(left)} left aside")
-            yield groups[part], told
-            yield from _without_shared(groups[part], told)
+    whole = {name: tensor for name, tensor in tensors.items() if not _COUNTER.fullmatch(name)}
+    notes = ("'total_ops' and 'total_params', a profiler's, were left aside",) if len(whole) < len(tensors) else ()
+    peeled = list(_peeled(whole, notes))
+    yield from peeled
+    yield from _one_group(*peeled[-1])
+    if len(peeled[-1][0]) < len(whole):  # what seemed to stand beside may be all that there is
+        yield from _one_group(whole, notes)
 
 
-def _without_others(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], tuple[str, ...]]:
-    """Returns what is no profiler's and, if anything is left then, does not only stand beside a network."""
-    found = {name: tensor for name, tensor in tensors.items() if not _COUNTER.fullmatch(name)}
-    notes = ("'total_ops' and 'total_params', a profiler's, were left aside",) if len(found) < len(tensors) else ()
-    parts = dict.fromkeys(name.partition(".")[0] for name in found)
-    beside = [part for part in parts if _BESIDE.fullmatch(part)]
-    if not beside or len(beside) == len(parts):
-        return found, notes
-    network = {name: tensor for name, tensor in found.items() if name.partition(".")[0] not in beside}
-    return network, (*notes, f"left aside, as nothing of the network: {quoted(beside)}")
-
-
-def _without_shared(
-    tensors: Mapping[str, _T], notes: tuple[str, ...]
-) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
-    """Yields the tensors without the first part of their names, as long as all share one."""
+def _peeled(tensors: Mapping[str, _T], notes: tuple[str, ...]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
+    """Yields the tensors without what stands beside, and without the first parts of their names that all share."""
     found, taken = dict(tensors), ""
-    for _ in range(_DEEPEST):
+    for _ in range(_DEEPEST + 1):
+        beside = dict.fromkeys(p for name in found if _BESIDE.fullmatch(p := name.partition(".")[0]))
+        network = {name: tensor for name, tensor in found.items() if name.partition(".")[0] not in beside}
+        if network and beside:
+            found, notes = network, (*notes, f"left aside, as nothing of the network: {quoted([*beside])}")
+        yield found, (*notes, f"'{taken}' was taken off the names of all tensors") if taken else notes
         part, dot, _ = next(iter(found), "").partition(".")
         prefix = f"{part}{dot}"
         if not dot or len(found) < 2 or not all(name.startswith(prefix) and name != prefix for name in found):
             return
         found, taken = {name.removeprefix(prefix): tensor for name, tensor in found.items()}, taken + prefix
-        yield found, (*notes, f"'{taken}' was taken off the names of all tensors")
+
+
+def _one_group(found: Mapping[str, _T], notes: tuple[str, ...]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
+    """Yields the tensors of one first part, for each of the likeliest."""
+    groups = _groups(found)
+    for part in sorted(groups, key=lambda part: (*rank(part), -len(groups[part])))[:_MOST_GROUPS]:
+        if left := [name for name in found if not name.startswith(f"{part}.")]:
+            told = f"of the file, what is under '{part}' was taken, and {listed(left)} left aside"
+            yield from _peeled(groups[part], (*notes, told))
 
 
 def _groups(tensors: Mapping[str, _T]) -> dict[str, dict[str, _T]]:

@@ -40,7 +40,7 @@ _SPARE = 2**20  # bytes
 
 
 def begins(start: bytes) -> bool:
-    """Tells whether the first bytes, 16 or more, are those of a PyTorch file, or of another zip archive."""
+    """Tells whether the first bytes, 24 or more, are those of a PyTorch file, or of another zip archive."""
     return start.startswith((*_LEGACY_STARTS, _ZIP_START))
 
 
@@ -97,11 +97,11 @@ def _chosen(tree: Any, unknown: str, under: str) -> tuple[dict[str, "_Tensor"], 
     places = _checkpoint.places(tree, _Tensor, unknown)
     if under:
         whole = {f"{place}.{name}" if place else name: t for place in places for name, t in places[place].items()}
-        return _known(state_dict.under(whole, under)), ()
+        return _known(state_dict.under(whole, under, filter(None, places))), ()
     networks = [place for place in places if any(len(tensor.shape) == 4 for tensor in _tensors(places[place]))]
-    place = min(networks or places, key=lambda place: (*state_dict.likelihood(place), -_elements(places[place])))
+    place = min(networks or places, key=lambda place: (*state_dict.rank(place), -_elements(places[place])))
     left = [name for other, found in places.items() if other != place for name in ([other] if other else [*found])]
-    taken = f"what is under '{place}.'" if place else "its own dict"
+    taken = f"what is under '{place}'" if place else "its own dict"
     told = f"of the file, {taken} was taken, and {state_dict.quoted(left)} left aside"
     return _known(places[place]), (told,) if left else ()
 
@@ -287,7 +287,9 @@ def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor | Unknown:
 def _rebuilt_from_type(function: Any, _type: Any, arguments: Any, *_ignored: Any) -> _Tensor | Unknown:
     if isinstance(function, Unknown) or not isinstance(function, _unpickling.Function):
         return Unknown("torch._tensor._rebuild_from_type_v2")
-    if not isinstance(arguments, tuple) or function.call not in (_rebuilt_tensor, _rebuilt_parameter):
+    if not isinstance(arguments, tuple) or len(arguments) > _unpickling.MOST_ARGUMENTS:
+        raise DamagedError("arguments that are no tuple, or too many")
+    if function.call not in (_rebuilt_tensor, _rebuilt_parameter):
         raise DamagedError("no tensor")
     return function.call(*arguments)
 

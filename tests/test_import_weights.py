@@ -129,15 +129,42 @@ def test_of_two_networks_one_is_taken_and_the_other_can_be_asked_for(tmp_path, c
         layer = keras.models.load_model(tmp_path / place / "generator.keras").get_layer("body.0")
         np.testing.assert_array_equal(layer.kernel.numpy().transpose(3, 2, 0, 1), networks[place]["body.0.weight"])
     printed = capsys.readouterr().out
-    assert printed.count("of the file, what is under 'models.first.' was taken, and 'models.second' left aside") == 1
+    assert printed.count("of the file, what is under 'models.first' was taken, and 'models.second' left aside") == 1
 
 
 def test_an_error_tells_what_was_taken_of_the_file(tmp_path, capsys):
     path, _ = _two(tmp_path)
     assert import_weights.main([str(path), "--arch", "edsr", "-o", str(tmp_path / "run")]) == 2
     printed = capsys.readouterr().err
-    assert "not edsr's; of the file, what is under 'models.first.' was taken, and 'models.second' left" in printed
-    assert printed.endswith("--under says what to take.\n") and printed.count("\n") == 1
+    assert "not edsr's; of the file, what is under 'models.first' was taken, and 'models.second' left" in printed
+    assert printed.endswith("--under takes another.\n") and printed.count("\n") == 1
+
+
+def test_an_error_in_what_was_taken_tells_of_the_rest(tmp_path, capsys):
+    tensors = {name: torch_files.tensor(array.astype(np.float32)) for name, array in torch_file.read(SRVGG).items()}
+    saved = {"ema": {**tensors, "decay": torch_files.tensor(np.zeros(1, np.float32))}, "model": tensors}
+    path = torch_files.save(tmp_path / "x.pth", saved)
+    assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 2
+    assert "'decay' [1] fit nothing in srvgg" in (printed := capsys.readouterr().err)
+    assert "of the file, what is under 'ema' was taken, and 'model' left aside, --under takes another." in printed
+    assert import_weights.main([str(path), "--arch", "srvg", "-o", str(tmp_path / "run")]) == 2
+    assert "--under" not in capsys.readouterr().err
+    assert import_weights.main([str(path), "--under", "model", "-o", str(tmp_path / "run")]) == 0
+
+
+def test_an_option_that_does_not_fit_is_told_of_an_x1_network_too(tmp_path, capsys):
+    path = SRVGG.with_name("rrdbnet-first-x1.pth")
+    assert import_weights.main([str(path), "growth=0", "-o", str(tmp_path / "run")]) == 2
+    assert "enlarges nothing" not in capsys.readouterr().err
+    assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 0
+
+
+def test_a_place_in_safetensors_is_taken(tmp_path, capsys):
+    tensors = {f"a.{name}": array.astype(np.float32) for name, array in torch_file.read(SRVGG).items()}
+    save_file({**tensors, "b.x": np.zeros(3, np.float32)}, path := tmp_path / "x.safetensors")
+    assert import_weights.main([str(path), "--under", "q", "-o", str(tmp_path / "run")]) == 2
+    assert f"{path}: has nothing under 'q'; it has 'a', 'b'." in capsys.readouterr().err
+    assert import_weights.main([str(path), "--under", "a", "-o", str(tmp_path / "run")]) == 0
 
 
 def test_a_file_is_told_by_its_content(tmp_path, capsys):
@@ -179,7 +206,7 @@ def test_a_network_that_enlarges_nothing_is_refused(tmp_path, capsys):
         tmp_path, lambda t: {n: a[:3] if len(a) == 12 and n != "body.1.weight" else a for n, a in t.items()}
     )
     assert import_weights.main([str(path), "-o", str(tmp_path / "run")]) == 2
-    assert "is a srvgg that enlarges nothing (x1), and can't be imported." in capsys.readouterr().err
+    assert "is a srvgg that enlarges nothing (x1); take another." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["0", "-1", ".nan"])
