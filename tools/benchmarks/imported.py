@@ -17,7 +17,7 @@ from .report import Report, Speeds, Table, megabytes, memory_of, need_proc, say
 from .workers import Answer, Work, bind, in_turns, started, torch_version
 
 Spec = Mapping[str, Any]  # of a worker: run folder, ncnn file, PyTorch's tensors, LR picture, threads
-_NEAR = 35.0  # dB PSNR from ncnn's picture: in bfloat16 some 45
+_NEAR = 35.0  # dB PSNR from ncnn's picture: in bfloat16 some 45 to 55
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def imported(*, param: Path, size: tuple[int, int], torch_python: str, threads: 
         workers, pictures = {}, {}
         for name, label in PROGRAMS.items():
             say(f"starting {label}")
-            python = torch_python if name == "torch" else sys.executable
+            python = torch_python if name.startswith("torch") else sys.executable
             workers[name] = stack.enter_context(started(python, "imported", spec | {"program": name}))
             workers[name].ask(target=str(folder / f"{name}.npy"))
             pictures[name] = image.to_uint8(np.clip(np.load(folder / f"{name}.npy"), 0.0, 1.0))
@@ -90,7 +90,7 @@ def _cells(row: ImportedRow) -> list[str]:
 def prepare(spec: Spec) -> tuple[Answer, Work]:
     """Makes the worker that enlarges the picture; the first time, it writes what it made."""
     bind(spec["threads"])
-    enlarge, ready = {"ours": _ours, "ncnn": _ncnn, "torch": _torch}[spec["program"]](spec)
+    enlarge, ready = {"ours": _ours, "ncnn": _ncnn, "torch": _torch}[spec["program"].partition("-")[0]](spec)
     lr = np.load(Path(spec["folder"]) / "lr.npy")
 
     def work(target: str | None = None) -> Answer:
@@ -110,7 +110,8 @@ Enlarge = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] to the enlarged 
 def _ours(spec: Spec) -> tuple[Enlarge, Answer]:
     import sr_keras
 
-    upscaler = sr_keras.Upscaler(str(Path(spec["folder"]) / "run"))
+    runtime = "openvino-bfloat16" if spec["program"].endswith("bfloat16") else "auto"
+    upscaler = sr_keras.Upscaler(str(Path(spec["folder"]) / "run"), runtime=runtime)
     return upscaler, {"chosen": upscaler.predictor.runtime}
 
 
@@ -134,21 +135,25 @@ def _ncnn(spec: Spec) -> tuple[Enlarge, Answer]:
 
 
 def _torch(spec: Spec) -> tuple[Enlarge, Answer]:
-    """spandrel's network, eager, channels_last, float32."""
+    """spandrel's network, eager, channels_last."""
     import spandrel  # pyright: ignore[reportMissingImports]
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(spec["threads"])
+    kind = torch.bfloat16 if spec["program"].endswith("bfloat16") else torch.float32
     tensors = np.load(Path(spec["folder"]) / "torch.npz")
     state = {name: torch.from_numpy(tensors[name].astype(np.float32)) for name in tensors.files}
-    network = spandrel.ModelLoader().load_from_state_dict(state).model.eval().to(memory_format=torch.channels_last)
+    network = spandrel.ModelLoader().load_from_state_dict(state).model.eval().to(kind, memory_format=torch.channels_last)
 
     def enlarge(lr: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             x = torch.from_numpy(lr[None].astype(np.float32) / np.float32(255.0)).permute(0, 3, 1, 2)
-            return network(x)[0].permute(1, 2, 0).numpy()
+            return network(x.to(kind))[0].permute(1, 2, 0).float().numpy()
 
     return enlarge, {}
 
 
-PROGRAMS = {"ncnn": "ncnn", "torch": "PyTorch, spandrel", "ours": "sr_keras"}
+PROGRAMS = {
+    "ncnn": "ncnn", "torch": "PyTorch float32, spandrel", "torch-bfloat16": "PyTorch bfloat16, spandrel",
+    "ours": "sr_keras", "ours-bfloat16": "sr_keras, --runtime openvino-bfloat16",
+}  # fmt: skip
