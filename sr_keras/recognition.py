@@ -73,10 +73,10 @@ def recognise(
         raise InputError(f"--scale must be {_LARGEST_SCALE} at the most, got {scale}.")
     found = _found(known if architecture is None else [architecture], weights, where, scale)
     if not found:
-        what = (
-            f"of no architecture known here ({', '.join(known)})" if architecture is None else f"not {architecture}'s"
-        )
-        raise InputError(f"{where}: holds {_listed(weights)}, {what}.")
+        others = {} if architecture is None else _found(known, weights, where, scale)
+        if others:
+            raise InputError(f"{where}: is {' or '.join(others)}, not {architecture}; drop --arch, or name that.")
+        raise InputError(f"{where}: holds {_listed(weights)}, of no architecture known here ({', '.join(known)}).")
     if len(found) > 1:
         raise InputError(f"{where}: may be {' or '.join(found)}; say which by --arch.")
     name = next(iter(found))

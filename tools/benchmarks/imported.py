@@ -143,7 +143,9 @@ def _torch(spec: Spec) -> tuple[Enlarge, Answer]:
     kind = torch.bfloat16 if spec["program"].endswith("bfloat16") else torch.float32
     tensors = np.load(Path(spec["folder"]) / "torch.npz")
     state = {name: torch.from_numpy(tensors[name].astype(np.float32)) for name in tensors.files}
-    network = spandrel.ModelLoader().load_from_state_dict(state).model.eval().to(kind, memory_format=torch.channels_last)
+    network = (
+        spandrel.ModelLoader().load_from_state_dict(state).model.eval().to(kind, memory_format=torch.channels_last)
+    )
 
     def enlarge(lr: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
