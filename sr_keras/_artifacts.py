@@ -131,10 +131,10 @@ def judged(checked: Checked, target: Target, *, trained: bool = False, trainable
     elif target.loss is not None and not checked.loss <= target.loss:
         fault = f"loses {checked.loss:.2f} dB against HR, allowed {target.loss:g}"
         if checked.precision == "int8":
-            untrained = (
-                "train it for int8 (docs/phone.md)" if trainable else "take float16, or a looser recipe of your own"
-            )
-            fault += f"; {'train it for longer' if trained else untrained}"
+            if trained:
+                fault += "; train it for longer"
+            else:
+                fault += f"; {'train it for int8 (docs/phone.md)' if trainable else 'take float16, or a looser recipe'}"
     elif target.levels is not None and (checked.levels_999 or 0) > target.levels:
         fault = (
             f"one value in 1,000 is over {target.levels} levels from the twin in Keras, {checked.levels} at most; "

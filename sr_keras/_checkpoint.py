@@ -38,7 +38,7 @@ def places(tree: Any, kind: type[_T], unknown: str) -> dict[str, dict[str, _T | 
             found[place] = {name: item for name, item in own.items() if not _is_module(item)}
         if depth < _DEEPEST:
             inner = [(name, item) for name, item in items if isinstance(item, dict) or _is_module(item)]
-            left += [(_joined(place, name), item, depth + 1) for name, item in inner if _is_plain(name)]
+            left += [(joined(place, name), item, depth + 1) for name, item in inner if _is_plain(name)]
     if not found:
         if unknown:
             raise _pickle_names.refused(unknown)
@@ -54,7 +54,8 @@ def _is_plain(name: str) -> bool:
     return len(name) <= _LONGEST_PLACE and name.isprintable()
 
 
-def _joined(place: str, name: str) -> str:
+def joined(place: str, name: str) -> str:
+    """Returns the place of what is called `name` at a place."""
     return f"{place}.{name}" if place else name
 
 

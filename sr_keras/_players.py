@@ -153,3 +153,5 @@ def _built(family: ModuleType, kind: str, spec: Component, precision: str, **giv
         raise
     except ValueError as error:
         raise InputError(f"{kind} {spec.name}: {error}") from error
+    except RecursionError as error:  # Keras walks a network's graph by calls in calls
+        raise InputError(f"{kind} {spec.name}: is deeper than Keras can build; take one of fewer blocks.") from error

@@ -16,7 +16,7 @@ from sr_keras.errors import InputError
 
 _MOST = 1_000_000  # instructions; a tensor takes about 40, in a checkpoint with its optimizer 120
 _LARGEST_KEY = 2**60  # integers below all have different hashes, so that a dict stays fast
-MOST_ARGUMENTS = 10  # of a function; one tuple of many, passed again and again, would be copied at each call
+_MOST_ARGUMENTS = 10  # of a function; one tuple of many, passed again and again, would be copied at each call
 _NAMED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _WITH_VALUE = set(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES BINBYTES8 "
@@ -171,7 +171,7 @@ class _Machine:
         if isinstance(function, Unknown):
             _pickle_names.check_call(function.name)
             return Unknown(function.name)
-        if not isinstance(arguments, tuple) or len(arguments) > MOST_ARGUMENTS:
+        if not isinstance(arguments, tuple) or len(arguments) > _MOST_ARGUMENTS:
             raise DamagedError("arguments that are no tuple, or too many")
         if isinstance(function, Dict):
             return self._dict(*arguments, position=position)

@@ -16,7 +16,7 @@ def float32_twin(model: keras.Model) -> keras.Model:
     if no layer of it computes in half precision. Layers registered with Keras and `keras.ops` nodes are kept.
 
     Raises:
-        NotImplementedError: a half precision network that is subclassed and has no `get_config`.
+        NotImplementedError: from Keras, for a half precision network that is subclassed and has no `get_config`.
 
     See https://keras.io/api/mixed_precision/policy/.
     """

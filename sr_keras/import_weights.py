@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sr_keras import cli, files
+from sr_keras import cli, files, state_dict
 from sr_keras.errors import InputError
 from sr_keras.run import Run
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:  # every heavy import is inside a function, so that --help ans
     import keras
 
     from sr_keras.config import Config
-
-
-_ENDINGS = {".pth", ".pt", ".tar", ".ckpt", ".bin", ".param", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ def import_weights(
 
     `file` is a .pth or .pt of `torch.save`, a .safetensors, or an ncnn .param with its .bin beside it. `architecture`,
     the name of a model, settles what the tensors leave open, and so does `scale` for networks that serve several;
-    `under` is the place of the network in a file of several;
-    `options` of the model replace what was assumed where no tensor tells, such as a pixel range.
+    `under` is the place of the network in a file of several; `options` of the model replace what was assumed where no
+    tensor tells, such as a pixel range.
 
     Raises `InputError` for a file that can't be read, is of no architecture known here, lacks a tensor or has one too
     many, and if there is something at `run` already; nothing is left there then.
@@ -82,7 +79,7 @@ def import_weights(
             try:
                 plan = players.float_network(config, channels)
             except InputError as error:
-                if config.scale == 1 and "scale must be" in str(error):
+                if config.scale == 1 and not options:
                     raise InputError(f"{file}: is a {name} that enlarges nothing (x1); take another.") from error
                 raise InputError(f"{file}: {error}") from error
             matched = recognition.matched(plan, found.tensors, file)
@@ -218,7 +215,7 @@ def _main(options: argparse.Namespace) -> int:
 def _stem(file: Path) -> str:
     """Returns a file's name without its endings: `g_best` of g_best.pth.tar."""
     name = file.name
-    while (path := Path(name)).suffix.lower() in _ENDINGS and path.stem:
+    while (path := Path(name)).suffix.lower() in state_dict.ENDINGS and path.stem:
         name = path.stem
     return name
 

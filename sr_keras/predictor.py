@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sr_keras import component, image, layers, models, resize, tiling, zoo
+from sr_keras import component, image, layers, models, resize, state_dict, tiling, zoo
 from sr_keras.component import did_you_mean
 from sr_keras.errors import InputError
 from sr_keras.rows import Rows
@@ -298,8 +298,8 @@ _RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO f
 
 
 def _foreign(path: Path) -> str:
-    foreign = path.suffix.lower() in {".pth", ".pt", ".ckpt", ".safetensors", ".param", ".bin"}
-    return "; python -m sr_keras.import_weights makes one of PyTorch's and ncnn's files" if foreign else ""
+    made = "; python -m sr_keras.import_weights makes one of PyTorch's and ncnn's files"
+    return made if path.suffix.lower() in state_dict.ENDINGS else ""
 
 
 def _unknown(path: Path, names: list[str]) -> str:

@@ -38,8 +38,9 @@ def read(path: str | PathLike[str], under: str = "") -> dict[str, np.ndarray]:
             if not tensors:
                 raise InputError("holds no tensors; give a file of weights.")
             state_dict.check_names(tensors)
-            parts = {name.partition(".")[0] for name in tensors}
-            return state_dict.under(tensors, under, parts) if under else tensors
+            if not under:
+                return tensors
+            return state_dict.under(tensors, under, {name.partition(".")[0] for name in tensors})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (SafetensorError, ValueError) as error:

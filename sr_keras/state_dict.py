@@ -13,6 +13,8 @@ _MOST = 10_000  # tensors; HAT-L has 2,000
 _DEEPEST = 4  # prefixes taken off one another
 _MOST_GROUPS = 8
 
+ENDINGS = {".pth", ".pt", ".tar", ".ckpt", ".bin", ".param", ".safetensors"}  # of files of weights
+
 # First parts of names: of what is averaged over training, and of what is trained beside a network, or judges it.
 _AVERAGED = re.compile(r"(.*[_-])?(ema|swa|shadow|averaged)([_-].*)?", re.IGNORECASE)
 _BESIDE = re.compile(
@@ -49,8 +51,14 @@ def under(tensors: Mapping[str, _T], place: str, places: Iterable[str]) -> dict[
     start = f"{place.rstrip('.')}."
     found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     if not found:
-        raise InputError(f"has nothing under {place[:80]!a}; it has {quoted(sorted(places))}.")
+        raise InputError(f"has nothing under {place[:80]!a}; it has {_quoted(sorted(places))}.")
     return found
+
+
+def taken(place: str, left: Sequence[str]) -> str:
+    """Notes which of several places was taken; the empty text is that of the whole."""
+    what = f"what is under '{place}'" if place else "its own dict"
+    return f"of the file, {what} was taken, and {_quoted(left)} left aside"
 
 
 def candidates(tensors: Mapping[str, _T]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
@@ -71,18 +79,18 @@ def candidates(tensors: Mapping[str, _T]) -> Iterator[tuple[dict[str, _T], tuple
 
 def _peeled(tensors: Mapping[str, _T], notes: tuple[str, ...]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
     """Yields the tensors without what stands beside, and without the first parts of their names that all share."""
-    found, taken = dict(tensors), ""
+    found, off = dict(tensors), ""
     for _ in range(_DEEPEST + 1):
         beside = dict.fromkeys(p for name in found if _BESIDE.fullmatch(p := name.partition(".")[0]))
         network = {name: tensor for name, tensor in found.items() if name.partition(".")[0] not in beside}
         if network and beside:
-            found, notes = network, (*notes, f"left aside, as nothing of the network: {quoted([*beside])}")
-        yield found, (*notes, f"'{taken}' was taken off the names of all tensors") if taken else notes
+            found, notes = network, (*notes, f"left aside, as nothing of the network: {_quoted([*beside])}")
+        yield found, (*notes, f"'{off}' was taken off the names of all tensors") if off else notes
         part, dot, _ = next(iter(found), "").partition(".")
         prefix = f"{part}{dot}"
         if not dot or len(found) < 2 or not all(name.startswith(prefix) and name != prefix for name in found):
             return
-        found, taken = {name.removeprefix(prefix): tensor for name, tensor in found.items()}, taken + prefix
+        found, off = {name.removeprefix(prefix): tensor for name, tensor in found.items()}, off + prefix
 
 
 def _one_group(found: Mapping[str, _T], notes: tuple[str, ...]) -> Iterator[tuple[dict[str, _T], tuple[str, ...]]]:
@@ -90,8 +98,8 @@ def _one_group(found: Mapping[str, _T], notes: tuple[str, ...]) -> Iterator[tupl
     groups = _groups(found)
     for part in sorted(groups, key=lambda part: (*rank(part), -len(groups[part])))[:_MOST_GROUPS]:
         if left := [name for name in found if not name.startswith(f"{part}.")]:
-            told = f"of the file, what is under '{part}' was taken, and {listed(left)} left aside"
-            yield from _peeled(groups[part], (*notes, told))
+            first = list(dict.fromkeys(name.partition(".")[0] for name in left))
+            yield from _peeled(groups[part], (*notes, taken(part, first)))
 
 
 def _groups(tensors: Mapping[str, _T]) -> dict[str, dict[str, _T]]:
@@ -104,12 +112,7 @@ def _groups(tensors: Mapping[str, _T]) -> dict[str, dict[str, _T]]:
     return {part: group for part, group in found.items() if len(group) > 1}
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names the first parts of names, some of them."""
-    return quoted(list(dict.fromkeys(name.partition(".")[0] for name in names)))
-
-
-def quoted(parts: Sequence[str]) -> str:
+def _quoted(parts: Sequence[str]) -> str:
     """Names parts of names, some of them."""
     shown = ", ".join(f"'{part}'" for part in parts[:3])
     return f"{shown} and {len(parts) - 3} more" if len(parts) > 3 else shown

@@ -85,10 +85,10 @@ def _read(reader: "_Reader", file: IO[bytes], size: int, under: str) -> tuple[di
     if not start.startswith(_ZIP_START):
         raise InputError("is no PyTorch file; give one that torch.save wrote (.pth, .pt).")
     with zipfile.ZipFile(file) as archive:
-        tree, entries, folder = _zipped(reader, archive, size)
+        tree, entries = _zipped(reader, archive, size)
         tensors, notes = _chosen(tree, reader.unknown, under)
         keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())  # an optimizer's are not read
-        storages = {key: reader.storages[key].decoded(entries.read(f"{folder}data/{key}")) for key in keys}
+        storages = {key: reader.storages[key].decoded(entries.read(f"data/{key}")) for key in keys}
     return _arrays(tensors, storages, size), notes
 
 
@@ -96,14 +96,14 @@ def _chosen(tree: Any, unknown: str, under: str) -> tuple[dict[str, "_Tensor"], 
     """Takes one dict of tensors of all that the object holds, and says what was left."""
     places = _checkpoint.places(tree, _Tensor, unknown)
     if under:
-        whole = {f"{place}.{name}" if place else name: t for place in places for name, t in places[place].items()}
-        return _known(state_dict.under(whole, under, filter(None, places))), ()
+        whole = {_checkpoint.joined(place, name): t for place in places for name, t in places[place].items()}
+        found = state_dict.under(whole, under, filter(None, places))
+        state_dict.check_names(found)
+        return _known(found), ()
     networks = [place for place in places if any(len(tensor.shape) == 4 for tensor in _tensors(places[place]))]
     place = min(networks or places, key=lambda place: (*state_dict.rank(place), -_elements(places[place])))
     left = [name for other, found in places.items() if other != place for name in ([other] if other else [*found])]
-    taken = f"what is under '{place}'" if place else "its own dict"
-    told = f"of the file, {taken} was taken, and {state_dict.quoted(left)} left aside"
-    return _known(places[place]), (told,) if left else ()
+    return _known(places[place]), (state_dict.taken(place, left),) if left else ()
 
 
 def _tensors(found: Mapping[str, "_Tensor | Unknown"]) -> "list[_Tensor]":
@@ -115,8 +115,7 @@ def _elements(found: Mapping[str, "_Tensor | Unknown"]) -> int:
 
 
 def _known(tensors: Mapping[str, "_Tensor | Unknown"]) -> dict[str, "_Tensor"]:
-    """Returns the same. Raises `InputError` if there is what is no tensor for certain, or a name that is none."""
-    state_dict.check_names(tensors)
+    """Returns the same. Raises `InputError` if there is what is no tensor for certain."""
     for name, value in tensors.items():
         if isinstance(value, Unknown):
             raise _pickle_names.refused(value.name, f" for '{name[:80]}'")
@@ -138,8 +137,8 @@ def _legacy(reader: "_Reader", content: bytes) -> tuple[Any, Mapping[str, np.nda
     return tree, storages
 
 
-def _zipped(reader: "_Reader", archive: zipfile.ZipFile, size: int) -> tuple[Any, "_Entries", str]:
-    """Reads `data.pkl` in the one folder of a zip archive; the storages are `data/<key>` in it."""
+def _zipped(reader: "_Reader", archive: zipfile.ZipFile, size: int) -> tuple[Any, "_Entries"]:
+    """Reads `data.pkl` in the one folder of a zip archive, beside which the storages are `data/<key>`."""
     names = archive.namelist()
     pickles = [name for name in names if name.split("/")[-1] == "data.pkl"]
     if not pickles:
@@ -149,20 +148,20 @@ def _zipped(reader: "_Reader", archive: zipfile.ZipFile, size: int) -> tuple[Any
         raise InputError(
             "is a TorchScript program; save its weights alone: torch.save(torch.jit.load(...).state_dict(), ...)."
         )
-    entries = _Entries(archive, size)
+    entries = _Entries(archive, folder, size)
     if f"{folder}byteorder" in names:
-        _refuse_big_endian(entries.read(f"{folder}byteorder") == b"big")
-    return reader.load(io.BytesIO(entries.read(pickles[0]))), entries, folder
+        _refuse_big_endian(entries.read("byteorder") == b"big")
+    return reader.load(io.BytesIO(entries.read("data.pkl"))), entries
 
 
 class _Entries:
-    """Reads a zip archive's entries, which together can't be larger than the archive: PyTorch does not compress."""
+    """Reads what lies in a zip archive's folder: together no more than the archive, since PyTorch does not compress."""
 
-    def __init__(self, archive: zipfile.ZipFile, size: int):
-        self._archive, self._left = archive, size
+    def __init__(self, archive: zipfile.ZipFile, folder: str, size: int):
+        self._archive, self._folder, self._left = archive, folder, size
 
     def read(self, name: str) -> bytes:
-        entry = self._archive.getinfo(name)
+        entry = self._archive.getinfo(f"{self._folder}{name}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise InputError("is a compressed zip archive, which torch.save never writes; fetch it again.")
         self._left -= entry.file_size
@@ -285,13 +284,9 @@ def _rebuilt_parameter(tensor: Any, *_ignored: Any) -> _Tensor | Unknown:
 
 
 def _rebuilt_from_type(function: Any, _type: Any, arguments: Any, *_ignored: Any) -> _Tensor | Unknown:
-    if isinstance(function, Unknown) or not isinstance(function, _unpickling.Function):
+    if not isinstance(function, _unpickling.Function) or function.call not in (_rebuilt_tensor, _rebuilt_parameter):
         return Unknown("torch._tensor._rebuild_from_type_v2")
-    if not isinstance(arguments, tuple) or len(arguments) > _unpickling.MOST_ARGUMENTS:
-        raise DamagedError("arguments that are no tuple, or too many")
-    if function.call not in (_rebuilt_tensor, _rebuilt_parameter):
-        raise DamagedError("no tensor")
-    return function.call(*arguments)
+    return function.call(*arguments[:4])  # all that either looks at, however many there are
 
 
 def _whole(number: Any) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -178,6 +179,22 @@ def measured(**figures):
 def test_int8_is_judged_by_what_it_loses(figures, fault):
     found = _artifacts.judged(measured(**figures), recipe.Target(name="tflite", psnr=40, loss=0.1, levels=2)).fault
     assert found is None if fault is None else found is not None and found.startswith(fault)
+
+
+def test_what_to_do_about_a_loss_depends_on_the_network():
+    target = recipe.Target(name="tflite", loss=0.1)
+    for told, advice in (
+        ({"trained": True}, "train it for longer"), ({"trainable": False}, "take float16, or a looser recipe"),
+    ):  # fmt: skip
+        fault = _artifacts.judged(measured(loss=0.2), target, **told).fault
+        assert fault == f"loses 0.20 dB against HR, allowed 0.1; {advice}"
+
+
+def test_the_help_lists_every_recipe(capsys):
+    with pytest.raises(SystemExit):
+        export.main(["--help"])
+    shown = re.split(r"[\s,]+", capsys.readouterr().out)
+    assert {path.stem for path in (Path(__file__).parent.parent / "export" / "recipes").glob("*.yaml")} <= set(shown)
 
 
 def int8_plan(**more):

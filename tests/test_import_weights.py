@@ -169,6 +169,13 @@ def test_a_place_in_safetensors_is_taken(tmp_path, capsys):
     assert import_weights.main([str(path), "--under", "a", "-o", str(tmp_path / "run")]) == 0
 
 
+def test_a_place_in_an_ncnn_file_is_refused(tmp_path, capsys):
+    for suffix in (".param", ".bin"):
+        (tmp_path / f"net{suffix}").touch()
+    assert import_weights.main([str(tmp_path / "net.param"), "--under", "q", "-o", str(tmp_path / "run")]) == 2
+    assert "--under q: is for files of several networks" in capsys.readouterr().err
+
+
 def test_a_file_is_told_by_its_content(tmp_path, capsys):
     tensors = {name: array.astype(np.float32) for name, array in torch_file.read(SRVGG).items()}
     save_file(tensors, tmp_path / "a.pth")
@@ -213,7 +220,7 @@ def test_a_network_that_enlarges_nothing_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("value", ["0", "-1", ".nan"])
 def test_a_pixel_range_that_is_none_is_one_line(value, tmp_path, capsys):
-    path = Path(__file__).parent / "fixtures" / "imports" / "rlfn-x2.pth"
+    path = SRVGG.with_name("rlfn-x2.pth")
     assert import_weights.main([str(path), f"pixel_range={value}", "-o", str(tmp_path / "run")]) == 2
     printed = capsys.readouterr().err
     assert "pixel_range" in printed and printed.count("\n") == 1 and not (tmp_path / "run").exists()

@@ -16,7 +16,6 @@ from sr_keras.layers.edge_conv import EdgeOrientedConv2D
 from sr_keras.layers.fake_quant import FakeQuant
 from sr_keras.layers.gelu import Gelu
 from sr_keras.layers.grouped_conv import GroupedConv2D
-from sr_keras.layers.multiple import CropToSize, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic
 from sr_keras.layers.transposed import (
     SubpixelTranspose,
@@ -116,31 +115,6 @@ def test_other_transposed_convolutions_stay(tmp_path):
     assert type(without_transposed(network).layers[1]) is keras.layers.Conv2DTranspose
     with pytest.raises(ValueError, match="padding must be 'same'"):
         SubpixelTranspose(3, 4, strides=2)
-
-
-def test_a_result_is_cut_to_so_many_times_the_picture():
-    sr, lr = np.random.default_rng(0).random((2, 16, 20, 1), np.float32), np.zeros((2, 7, 9, 3), np.float32)
-    np.testing.assert_array_equal(CropToSize(2)([sr, lr]), sr[:, :14, :18])
-    assert CropToSize(2).compute_output_shape([sr.shape, lr.shape]) == (2, 14, 18, 1)
-    assert CropToSize(2).compute_output_shape([(None, None, 20, 1), (None, None, 9, 3)]) == (None, None, 18, 1)
-
-
-@pytest.mark.parametrize("factor", [2, 3, 8])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 5, 1), (2, 7, 2, 3), (1, 16, 8, 1), (1, 13, 9, 2)])
-def test_a_picture_is_reflected_to_and_fro_to_a_multiple(factor, shape):
-    picture = np.random.default_rng(0).random(shape).astype(np.float32)
-    expected = np.pad(picture, [(0, 0), (0, -shape[1] % factor), (0, -shape[2] % factor), (0, 0)], "reflect")
-    layer = ReflectToMultiple(factor)
-    np.testing.assert_array_equal(layer(picture), expected)
-    np.testing.assert_array_equal(tf.function(layer, input_signature=[tf.TensorSpec([None] * 4)])(picture), expected)
-    assert layer.compute_output_shape(shape) == expected.shape
-    assert layer.compute_output_shape((None, None, shape[2], 3)) == (None, None, expected.shape[2], 3)
-
-
-@pytest.mark.parametrize(("layer", "factor"), [(ReflectToMultiple, 1), (ReflectToMultiple, 2.5), (CropToSize, 0)])
-def test_factors_that_make_no_sense_are_refused(layer, factor):
-    with pytest.raises(ValueError, match="factor must be a whole number"):
-        layer(factor)
 
 
 @pytest.mark.parametrize("filters", [3, 8])  # 3: with the identity

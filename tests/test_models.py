@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from tiny import SCALES, TINY
 
-from sr_keras import models
+from sr_keras import _players, config, models
 from sr_keras.bfloat16 import bfloat16_twin
+from sr_keras.errors import InputError
 from sr_keras.float32 import float32_twin
 from sr_keras.layers.multiple import CropToSize, ReflectToMultiple
 from sr_keras.layers.resize import Bicubic
@@ -283,3 +284,9 @@ def test_an_expanded_network_starts_at_the_nearest_neighbours_as_a_plain_one_doe
         errors.append(float(np.std(component.build(models, {**model, "expansion": expansion}, scale=4)(lr) - nearest)))
     assert errors[1] < 3.0 * errors[0]
     assert errors[1] < 0.2
+
+
+def test_a_network_deeper_than_keras_can_build_is_one_line():
+    tiny = {"name": "rcan", "residual_groups": 2, "blocks": 150, "filters": 2, "attention_filters": 1}
+    with pytest.raises(InputError, match=r"^model rcan: is deeper than Keras can build; take one of fewer blocks\.$"):
+        _players.float_network(config.parse({"scale": 2, "model": tiny}, where="a test"), channels=3)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from sr_keras.layers.adaptive import AdaptiveMaxPool, RepeatLike
-from sr_keras.layers.multiple import PadToLeast
+from sr_keras.layers.multiple import CropToSize, PadToLeast, ReflectToMultiple
 from sr_keras.layers.resize import Bilinear, CubicReduction, ResizeLike
 
 SIZES = [(1, 1), (1, 5), (5, 15), (15, 1), (16, 8), (15, 23), (23, 16)]
@@ -128,3 +128,28 @@ def _keys(distance):
     if x <= 1:
         return 1.25 * x**3 - 2.25 * x**2 + 1
     return -0.75 * x**3 + 3.75 * x**2 - 6 * x + 3 if x < 2 else 0.0
+
+
+def test_a_result_is_cut_to_so_many_times_the_picture():
+    sr, lr = np.random.default_rng(0).random((2, 16, 20, 1), np.float32), np.zeros((2, 7, 9, 3), np.float32)
+    np.testing.assert_array_equal(CropToSize(2)([sr, lr]), sr[:, :14, :18])
+    assert CropToSize(2).compute_output_shape([sr.shape, lr.shape]) == (2, 14, 18, 1)
+    assert CropToSize(2).compute_output_shape([(None, None, 20, 1), (None, None, 9, 3)]) == (None, None, 18, 1)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 5, 1), (2, 7, 2, 3), (1, 16, 8, 1), (1, 13, 9, 2)])
+def test_a_picture_is_reflected_to_and_fro_to_a_multiple(factor, shape):
+    picture = np.random.default_rng(0).random(shape).astype(np.float32)
+    expected = np.pad(picture, [(0, 0), (0, -shape[1] % factor), (0, -shape[2] % factor), (0, 0)], "reflect")
+    layer = ReflectToMultiple(factor)
+    np.testing.assert_array_equal(layer(picture), expected)
+    np.testing.assert_array_equal(tf.function(layer, input_signature=[tf.TensorSpec([None] * 4)])(picture), expected)
+    assert layer.compute_output_shape(shape) == expected.shape
+    assert layer.compute_output_shape((None, None, shape[2], 3)) == (None, None, expected.shape[2], 3)
+
+
+@pytest.mark.parametrize(("layer", "factor"), [(ReflectToMultiple, 1), (ReflectToMultiple, 2.5), (CropToSize, 0)])
+def test_factors_that_make_no_sense_are_refused(layer, factor):
+    with pytest.raises(ValueError, match="factor must be a whole number"):
+        layer(factor)

@@ -342,11 +342,16 @@ def test_what_checkpoints_hold_beside_their_weights_is_passed_over(tmp_path, nam
 
 def test_a_tensor_with_attributes_is_read(tmp_path):
     text = b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n("
-    saved = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
-    text += saved + b"K\x00K\x02\x85K\x01\x85\x89NtX\x04\x00\x00\x00nonetR"
+    text += ARGUMENTS + b"NtR"
     storage = torch_files.Storage("FloatStorage", NUMBERS.tobytes(), NUMBERS.size)
     path = torch_files.write_zip(tmp_path / "x.pth", b"\x80\x04}X\x01\x00\x00\x00y" + text + b"s.", [storage])
     np.testing.assert_array_equal(torch_file.read(path)["y"], NUMBERS[0, 0, :2])
+
+
+ARGUMENTS = (  # of two numbers of the first storage
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
+    b"K\x00K\x02\x85K\x01\x85\x89Nt"
+)
 
 
 def beside_a_tensor(folder: Path, text: bytes) -> Path:
@@ -373,8 +378,7 @@ def test_what_is_done_to_an_unknown_object_does_nothing(tmp_path, monkeypatch):
 
 def tensor_text() -> bytes:
     """The part of a pickle that makes the first two numbers of the first storage."""
-    saved = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + saved + b"K\x00K\x02\x85K\x01\x85\x89NtR"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + ARGUMENTS + b"R"
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

@@ -32,7 +32,7 @@ class Collapsible(keras.layers.Conv2D):
 
         Those of a layer like this one stay as they are.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each kind of block has its own
 
     def call(self, inputs):
         x = self.convolution_op(inputs, ops.cast(self.kernel, self.compute_dtype))

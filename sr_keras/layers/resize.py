@@ -25,7 +25,7 @@ class _Interpolation(keras.layers.Layer):
 
     def kernel(self, distance: np.ndarray) -> np.ndarray:
         """Weighs pixels by their distance, in pixels."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each interpolation has its own
 
     def build(self, input_shape):
         taps = np.arange(-self.radius, self.stride + self.radius)

@@ -91,10 +91,8 @@ def published(tensors: Tensors) -> Published | None:
     filters, channels = tensors["conv_first.weight"].shape[:2]
     if len(mean) not in (0, channels):
         return None
-    groups, blocks = (
-        count(tensors, r"body\.(\d+)\.residual_group\."),
-        count(tensors, r"body\.0\.residual_group\.(\d+)\."),
-    )
+    groups = count(tensors, r"body\.(\d+)\.residual_group\.")
+    blocks = count(tensors, r"body\.0\.residual_group\.(\d+)\.")
     if sum(name.endswith(".rcab.3.attention.1.weight") for name in tensors) != groups * blocks:
         raise InputError("this RCAN's groups differ in blocks, and it can't be imported.")
     options = {
